@@ -1,0 +1,53 @@
+"""The errors Aurelius raises on purpose: what was found, where, and what to do about it."""
+
+
+class AureliusError(Exception):
+    """Base of every deliberate error. ``exit_code`` is what the command line exits with: 2 for misuse."""
+
+    exit_code = 2
+
+
+class RecipeError(AureliusError):
+    """A recipe has an unknown key, a wrong type, or an impossible combination."""
+
+
+class CorpusError(AureliusError):
+    """A corpus cannot be read, or holds too little to train on."""
+
+
+class TokenizerError(AureliusError):
+    """A tokenizer cannot be trained, read, or made to fit its model."""
+
+
+class ModelError(AureliusError):
+    """A model folder or checkpoint is missing, incomplete or of the wrong shape."""
+
+
+class RunError(AureliusError):
+    """A run folder does not fit what was asked: another recipe, a missing or a changed artifact."""
+
+
+class StorageError(AureliusError):
+    """The disk refused: no space left, no permission, a folder that cannot be made."""
+
+    exit_code = 1
+
+
+class HubError(AureliusError):
+    """The Hugging Face hub could not be reached or does not have what was named."""
+
+    exit_code = 1
+
+
+class TrainingDiverged(AureliusError):
+    """The loss or the gradient is no longer a finite number."""
+
+    exit_code = 1
+
+
+class Interrupted(AureliusError):
+    """Training was asked to stop (Ctrl-C, SIGTERM) and kept a checkpoint."""
+
+    def __init__(self, message: str, exit_code: int = 130):
+        super().__init__(message)
+        self.exit_code = exit_code
