@@ -1,0 +1,114 @@
+r"""Suffix-space byte-pair encoding from stock `tokenizers` components: a word carries its trailing space.
+
+"once upon" is cut into ``once␣`` and ``upon␣``, so the first token a model generates after a prompt starts a
+new word, as in training. Text is first made to end in exactly one space; ids are ``<s>`` 0, ``</s>`` 1,
+``<unk>`` 2, ``<sink>`` 3, then 256 byte tokens (ordinary entries, so that decoding keeps them), then
+characters, then merges (Sennrich et al. 2016, arXiv 1508.07909).
+
+The patterns below mean the same in Oniguruma (Python) and in JavaScript, which ``\s`` and ``$`` do not:
+``\s`` differs on U+0085, U+FEFF and U+001C to U+001F, so whitespace is written out.
+"""
+
+import json
+from collections import Counter
+
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+from aurelius.errors import TokenizerError
+from aurelius.progress import SILENT, Progress
+from aurelius.recipe import BOS, BYTE_TOKENS, EOS, SINK, SPECIAL_TOKENS, TokenizerRecipe
+
+SPACE = r"\u0009-\u000D\u001C-\u001F\u0020\u0085\u00A0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000\uFEFF"
+WORD = r"\p{L}\p{M}\p{N}'"
+END = r"(?![\s\S])"  # the end of the text in every engine; `$` and `\z` are not
+
+NORMALIZERS = {
+    # The lookbehind lets only the start of a run of whitespace try, which keeps long runs linear.
+    "portable": (
+        (rf"(?<![{SPACE}])[{SPACE}]+{END}", ""),
+        (rf"(?<=[^{SPACE}]){END}", " "),
+    ),
+    # The reference card's, to the letter. In Oniguruma `$` also matches before each newline, so
+    # "a\n\nb" becomes "a \nb ".
+    "reference": (("$", " "), (r"\s\s+$", " ")),
+}
+SPLITS = {
+    "separate": rf"[{WORD}]+[{SPACE}]*|[^{WORD}{SPACE}]+[{SPACE}]*|[{SPACE}]+",
+    "glued": rf"[^{SPACE}]+[{SPACE}]*|[{SPACE}]+",
+}
+
+
+def train(texts: list[str], recipe: TokenizerRecipe, progress: Progress = SILENT) -> Tokenizer:
+    """Train a tokenizer; the same texts and recipe give the same tokenizer.
+
+    Raises:
+        TokenizerError: the texts hold too few different words for ``recipe.vocab_size``.
+    """
+    characters: Counter[str] = Counter()
+    for text in texts:
+        characters.update(text)
+    characters[" "] += 1
+    # Chosen here because the trainer's own limit breaks ties differently each time.
+    ranked = sorted(characters, key=lambda c: (-characters[c], c))
+    alphabet = ranked[: recipe.max_characters]
+    trainer = trainers.BpeTrainer(
+        vocab_size=recipe.vocab_size,
+        special_tokens=[*SPECIAL_TOKENS, *BYTE_TOKENS],
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
+        min_frequency=2,
+        show_progress=False,
+    )
+    draft = Tokenizer(models.BPE())
+    draft.normalizer = _normalizer(recipe)
+    draft.pre_tokenizer = _split(recipe)
+    with progress.task("tokenizer: counting words", len(texts), "stories") as task:
+
+        def watched():
+            for text in texts:
+                task.advance()
+                yield text
+
+        draft.train_from_iterator(watched(), trainer, len(texts))
+    found = draft.get_vocab_size()
+    if found < recipe.vocab_size:
+        raise TokenizerError(
+            f"these {len(texts)} stories give a vocabulary of {found} tokens, not the "
+            f"{recipe.vocab_size} of tokenizer.vocab_size: add stories, or set it to {found} at most"
+        )
+    return assemble(draft, recipe)
+
+
+def assemble(draft: Tokenizer, recipe: TokenizerRecipe) -> Tokenizer:
+    """Build the published tokenizer around a trained vocabulary.
+
+    The trainer counts all its "special tokens" as special; here only the four are, and bytes are ordinary.
+    """
+    model = json.loads(draft.to_str())["model"]
+    bpe = models.BPE(
+        vocab=model["vocab"],
+        merges=[tuple(merge) for merge in model["merges"]],
+        unk_token="<unk>",
+        byte_fallback=True,
+    )
+    tokenizer = Tokenizer(bpe)
+    tokenizer.normalizer = _normalizer(recipe)
+    tokenizer.pre_tokenizer = _split(recipe)
+    tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
+    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<sink> <s> $A",
+        pair="<sink> <s> $A </s> $B:1",
+        special_tokens=[("<s>", BOS), ("</s>", EOS), ("<sink>", SINK)],
+    )
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+def _normalizer(recipe: TokenizerRecipe) -> normalizers.Normalizer:
+    rules = NORMALIZERS[recipe.normalizer]
+    return normalizers.Sequence([normalizers.Replace(Regex(pattern), text) for pattern, text in rules])
+
+
+def _split(recipe: TokenizerRecipe) -> pre_tokenizers.PreTokenizer:
+    return pre_tokenizers.Split(Regex(SPLITS[recipe.split]), "isolated")
