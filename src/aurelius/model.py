@@ -1,0 +1,164 @@
+"""Llama (Touvron et al. 2023, arXiv 2302.13971), as lean as training wants it.
+
+The weights carry the published names, so a state dict is a stock ``LlamaForCausalLM`` checkpoint: RMSNorm
+before each part, rotary positions in the half-split layout, grouped-query attention (arXiv 2305.13245),
+SwiGLU, tied embeddings, no biases.
+
+Shapes: B batch, T positions, D = d_model, H query heads, K key/value heads, E = head_dim, V vocabulary.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from aurelius.recipe import ModelRecipe
+
+
+class Cache:
+    """Keys and values [B, K, T, E] of the positions a model has seen, for one generation."""
+
+    def __init__(self, layers: int):
+        self.layers: list[tuple[Tensor, Tensor] | None] = [None] * layers
+        self.length = 0
+
+    def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Append the new positions of one layer; return all of them."""
+        seen = self.layers[layer]
+        if seen is not None:
+            k, v = torch.cat((seen[0], k), 2), torch.cat((seen[1], v), 2)
+        self.layers[layer] = (k, v)
+        return k, v
+
+
+class Attention(nn.Module):
+    """Causal grouped-query attention."""
+
+    def __init__(self, shape: ModelRecipe):
+        super().__init__()
+        self.head_dim, self.group = shape.head_dim, shape.heads // shape.kv_heads
+        self.q_proj = nn.Linear(shape.d_model, shape.heads * shape.head_dim, bias=False)
+        self.k_proj = nn.Linear(shape.d_model, shape.kv_heads * shape.head_dim, bias=False)
+        self.v_proj = nn.Linear(shape.d_model, shape.kv_heads * shape.head_dim, bias=False)
+        self.o_proj = nn.Linear(shape.heads * shape.head_dim, shape.d_model, bias=False)
+
+    def forward(self, x: Tensor, turn: Tensor, cache: Cache | None, layer: int) -> Tensor:
+        """Map [B, T, D] to [B, T, D]."""
+        B, T, _ = x.shape
+        q, k, v = (
+            p(x).view(B, T, -1, self.head_dim).transpose(1, 2)
+            for p in (self.q_proj, self.k_proj, self.v_proj)
+        )  # [B, H or K, T, E]
+        q, k = rotate(q, turn), rotate(k, turn)
+        if cache is not None:
+            k, v = cache.extend(layer, k, v)
+        # Queries of one group sit beside each other, as enable_gqa and the published weights have it.
+        k, v = k.repeat_interleave(self.group, 1), v.repeat_interleave(self.group, 1)
+        seen = k.shape[2] - T
+        mask = None
+        if seen and T > 1:
+            mask = torch.ones(T, seen + T, dtype=torch.bool, device=x.device).tril(seen)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=seen == 0)
+        return self.o_proj(y.transpose(1, 2).reshape(B, T, -1))
+
+
+class MLP(nn.Module):
+    """SwiGLU (Shazeer 2020, arXiv 2002.05202)."""
+
+    def __init__(self, shape: ModelRecipe):
+        super().__init__()
+        self.gate_proj = nn.Linear(shape.d_model, shape.d_mlp, bias=False)
+        self.up_proj = nn.Linear(shape.d_model, shape.d_mlp, bias=False)
+        self.down_proj = nn.Linear(shape.d_mlp, shape.d_model, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, T, D] to [B, T, D]."""
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Layer(nn.Module):
+    """One transformer layer."""
+
+    def __init__(self, shape: ModelRecipe):
+        super().__init__()
+        self.input_layernorm = nn.RMSNorm(shape.d_model, shape.norm_eps)
+        self.self_attn = Attention(shape)
+        self.post_attention_layernorm = nn.RMSNorm(shape.d_model, shape.norm_eps)
+        self.mlp = MLP(shape)
+
+    def forward(self, x: Tensor, turn: Tensor, cache: Cache | None, layer: int) -> Tensor:
+        """Map [B, T, D] to [B, T, D]."""
+        x = x + self.self_attn(self.input_layernorm(x), turn, cache, layer)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Body(nn.Module):
+    """Everything below the head; it is called ``model`` in the published names."""
+
+    def __init__(self, shape: ModelRecipe, vocab_size: int):
+        super().__init__()
+        self.embed_tokens = nn.Embedding(vocab_size, shape.d_model)
+        self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
+        self.norm = nn.RMSNorm(shape.d_model, shape.norm_eps)
+
+
+class Llama(nn.Module):
+    """The language model."""
+
+    def __init__(self, shape: ModelRecipe, vocab_size: int):
+        super().__init__()
+        self.shape, self.vocab_size = shape, vocab_size
+        self.model = Body(shape, vocab_size)
+        # One buffer, cosines and sines [2, context, E]; it is not saved, being computed.
+        self.register_buffer("turn", rotary(shape), persistent=False)
+
+    def forward(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
+        """Map token ids [B, T] to logits [B, T, V]; with a cache the ids follow the positions it holds.
+
+        ``cache.length + T`` may be at most the context.
+        """
+        first = cache.length if cache is not None else 0
+        T = ids.shape[1]
+        turn = self.get_buffer("turn")[:, first : first + T]
+        x = self.model.embed_tokens(ids)
+        for number, layer in enumerate(self.model.layers):
+            x = layer(x, turn, cache, number)
+        if cache is not None:
+            cache.length += T
+        return F.linear(self.model.norm(x), self.model.embed_tokens.weight)
+
+    def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
+        """Return the summed negative log-likelihood (nats) of ``targets`` [B, T], IGNORED ones left out."""
+        logits = self(ids).float()
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum")
+
+    def initialise(self, seed: int) -> None:
+        """Draw the weights: normal, deviation 0.02, smaller where a layer writes to the residual stream.
+
+        Source: Radford et al. 2019 (GPT-2), section 2.3.
+        """
+        random = torch.Generator().manual_seed(seed)
+        for name, parameter in self.named_parameters():
+            if parameter.ndim == 1:
+                nn.init.ones_(parameter)
+                continue
+            residual = name.endswith(("o_proj.weight", "down_proj.weight"))
+            std = 0.02 / math.sqrt(2 * self.shape.layers) if residual else 0.02
+            with torch.no_grad():
+                parameter.copy_(torch.randn(parameter.shape, generator=random) * std)
+
+
+def rotary(shape: ModelRecipe) -> Tensor:
+    """Return cosines and sines [2, context, E] of the rotary embedding (Su et al. 2021, arXiv 2104.09864)."""
+    frequencies = 1.0 / shape.rope_theta ** (torch.arange(0, shape.head_dim, 2).float() / shape.head_dim)
+    angles = torch.outer(torch.arange(shape.context).float(), frequencies)
+    angles = torch.cat((angles, angles), 1)
+    return torch.stack((angles.cos(), angles.sin()))
+
+
+def rotate(x: Tensor, turn: Tensor) -> Tensor:
+    """Turn each pair (i, i + E/2) of [B, H, T, E] by its position's angle."""
+    cos, sin = turn
+    low, high = x.chunk(2, -1)
+    return x * cos + torch.cat((-high, low), -1) * sin

@@ -1,0 +1,69 @@
+"""How long training takes here: minutes turned into steps, and the estimate that ``aurelius show`` prints."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from aurelius import device as devices
+from aurelius.recipe import Recipe
+from aurelius.tokens import Blocks, Stories
+from aurelius.training.loop import Trainer
+
+WARM, TIMED = 2, 5  # steps before and within the measurement
+RESERVE = 0.93  # share of the budget for steps; the rest is for validations and checkpoints
+
+
+def resolve_steps(recipe: Recipe, tokens: Path, device: str = "auto") -> int:
+    """Return the steps that fit ``recipe.training.minutes`` here, after timing a few on a throw-away model.
+
+    Raises:
+        RunError: the tokens cannot be used.
+    """
+    blocks = Blocks(Stories.open(tokens, "train"), recipe.model.context, recipe.training.seed)
+    # Any number of steps will do for timing; the schedule just needs one.
+    timed = recipe.with_(**{"training.steps": 1_000_000})
+    seconds = _seconds_per_step(Trainer(timed, blocks, devices.pick(device)))
+    return max(1, int(recipe.training.minutes * 60 * RESERVE / seconds))
+
+
+def seconds_per_step(recipe: Recipe, device: str = "auto") -> float:
+    """Estimate a step's seconds here from the recipe alone, on random tokens.
+
+    Steps of one and of three blocks are timed; the line through both separates what grows with the batch
+    from what does not (the optimizer).
+    """
+    random = np.random.default_rng(0)
+    ids = random.integers(4, recipe.tokenizer.vocab_size, 64 * recipe.model.context).astype(np.uint16)
+    blocks = Blocks(Stories(ids, np.array([0, len(ids)])), recipe.model.context, 0)
+
+    def timed(batch: int) -> float:
+        small = {"training.batch": batch, "training.accumulate": 1, "training.steps": 1_000_000}
+        return _seconds_per_step(Trainer(recipe.with_(**small), blocks, devices.pick(device)))
+
+    one, three = timed(1), timed(3)
+    per_block = max((three - one) / 2, one / 10)
+    return max(0.0, one - per_block) + recipe.training.batch * per_block
+
+
+def memory_bytes(recipe: Recipe) -> int:
+    """Estimate a training step's memory: weights, gradients, two moments, and a micro-batch's activations.
+
+    Activations are counted as float32 values kept for the backward pass: per layer about 14 of width d_model
+    and 4 of width d_mlp, and the logits three times.
+    """
+    shape = recipe.model
+    positions = recipe.training.batch // recipe.training.accumulate * shape.context
+    per_position = shape.layers * (14 * shape.d_model + 4 * shape.d_mlp) + 3 * recipe.tokenizer.vocab_size
+    return 4 * (4 * recipe.parameters + positions * per_position)
+
+
+def _seconds_per_step(trainer: Trainer) -> float:
+    for _ in range(WARM):
+        trainer.step()
+    times = []
+    for _ in range(TIMED):
+        started = time.perf_counter()
+        trainer.step()[0].item()
+        times.append(time.perf_counter() - started)
+    return float(np.median(times))

@@ -1,0 +1,111 @@
+"""Checkpoints: ``step-000500/{model,optimizer}.safetensors`` and ``state.json``, whole or absent.
+
+A checkpoint is written beside its place, forced to the disk, and renamed; a kill leaves the one before it.
+"""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from aurelius.artifacts import read_json, sync, write_bytes, write_json
+from aurelius.errors import ModelError
+from aurelius.model import Llama
+from aurelius.recipe import Recipe
+
+METADATA = {"format": "pt"}  # what transformers asks a safetensors file to say
+
+
+def write(
+    folder: Path, step: int, model: Llama, optimizer: dict[str, Tensor], state: dict[str, Any], keep: int
+) -> Path:
+    """Write the checkpoint of ``step`` and remove all but the ``keep`` newest.
+
+    Raises:
+        OSError: the disk refuses; earlier checkpoints are untouched.
+    """
+    path = folder / f"step-{step:06d}"
+    temporary = folder / f".{path.name}.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        write_bytes(temporary / "model.safetensors", save(weights(model), METADATA))
+        write_bytes(temporary / "optimizer.safetensors", save(optimizer))
+        write_json(temporary / "state.json", state)
+        os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    sync(folder)
+    for old in every(folder)[:-keep]:
+        shutil.rmtree(old)
+    return path
+
+
+def every(folder: Path) -> list[Path]:
+    """Return the checkpoints of a training folder, oldest first."""
+    return sorted(p for p in folder.glob("step-*") if (p / "state.json").is_file())
+
+
+def latest(folder: Path) -> Path:
+    """Return the newest checkpoint of a training folder.
+
+    Raises:
+        ModelError: there is none.
+    """
+    found = every(folder)
+    if not found:
+        raise ModelError(f"{folder} holds no checkpoint yet; train first: aurelius train RUN")
+    return found[-1]
+
+
+def weights(model: Llama) -> dict[str, Tensor]:
+    """Return the model's weights by their published names, on the CPU."""
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
+    """Return the weights, the optimizer's tensors and the state of a checkpoint.
+
+    Raises:
+        ModelError: a file of it is missing or damaged.
+    """
+    return (
+        read_tensors(path / "model.safetensors"),
+        read_tensors(path / "optimizer.safetensors"),
+        read_state(path),
+    )
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Return the ``state.json`` of a checkpoint."""
+    return read_json(path / "state.json")
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file.
+
+    Raises:
+        ModelError: it is missing or damaged.
+    """
+    try:
+        return load(path.read_bytes())
+    except (FileNotFoundError, SafetensorError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read: {error}; an older checkpoint may stand beside it") from None
+
+
+def load_model(recipe: Recipe, path: Path, device: torch.device | None = None) -> Llama:
+    """Return the model of a checkpoint.
+
+    Raises:
+        ModelError: the weights are missing, damaged or of another shape.
+    """
+    model = Llama(recipe.model, recipe.tokenizer.vocab_size)
+    try:
+        model.load_state_dict(read_tensors(path / "model.safetensors"))
+    except RuntimeError as error:
+        raise ModelError(f"{path} does not fit the recipe: {error}") from None
+    return model.to(device or torch.device("cpu")).eval()
