@@ -1,0 +1,260 @@
+"""The command line: parses, calls, prints. No logic lives here."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from aurelius import __version__
+from aurelius.errors import AureliusError
+
+STAGE_VERBS = {
+    "corpus": ("corpus", "read, clean and split the stories"),
+    "tokenizer": ("tokenizer", "train the tokenizer"),
+    "pack": ("tokens", "encode the stories"),
+    "train": ("training", "train the model"),
+    "export": ("export", "write the model for stock runtimes"),
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit code: 0, 2 for misuse, 1 for the environment, 130 for Ctrl-C."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.act(options)
+        return 0
+    except AureliusError as error:
+        print(f"aurelius: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:  # the reader of our output went away; nothing more to say to it
+        sys.stderr.close()
+        return 1
+    except OSError as error:
+        from aurelius.pipeline import storage_error
+
+        print(f"aurelius: {storage_error(error)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("aurelius: interrupted; the same command goes on where it can", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "aurelius", description="From a corpus of short stories to a published tiny language model."
+    )
+    parser.add_argument("--version", action="version", version=f"aurelius {__version__}")
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    run = verbs.add_parser("run", help="do every stage that is not done; goes on where it was stopped")
+    _run_options(run)
+    run.set_defaults(act=_run, until="export")
+    for verb, (stage, text) in STAGE_VERBS.items():
+        one = verbs.add_parser(verb, help=f"stop after one stage: {text}")
+        _run_options(one)
+        one.set_defaults(act=_run, until=stage)
+
+    evaluate = verbs.add_parser("evaluate", help="measure a run, or any causal language model on a file")
+    _run_options(evaluate, "a run folder or recipe; with --on also a Hugging Face folder or hf:owner/name")
+    evaluate.add_argument("--on", metavar="FILE", help="stories to measure on, as they stand in the file")
+    evaluate.add_argument("--column", default="text", help="the column or key with the text (default: text)")
+    evaluate.add_argument("--json", action="store_true", help="print the figures as JSON")
+    evaluate.set_defaults(act=_evaluate, until="evaluation")
+
+    generate = verbs.add_parser("generate", help="write a story")
+    generate.add_argument("model", help="a run folder, a Hugging Face folder, or hf:owner/name")
+    generate.add_argument("prompt", nargs="?", default="", help="how the story begins")
+    generate.add_argument("--temperature", type=float, help="0 takes the likeliest token (default: 0.5)")
+    generate.add_argument("--min-p", type=float, help="cut below this share of the likeliest (default: 0.15)")
+    generate.add_argument("--top-k", type=int, help="only the k likeliest (default: 0, all)")
+    generate.add_argument("--top-p", type=float, help="only the likeliest of this probability (default: 1)")
+    generate.add_argument("--max-tokens", dest="max_new_tokens", type=int, help="at most (default: 128)")
+    generate.add_argument("--seed", type=int, default=None, help="same seed, same story (default: random)")
+    _device_option(generate)
+    generate.set_defaults(act=_generate)
+
+    verbs.add_parser("recipes", help="list the recipes").set_defaults(act=_recipes)
+    show = verbs.add_parser("show", help="print a recipe in full, with parameters, time and memory")
+    show.add_argument("recipe", help="a recipe's name or file, or a run folder")
+    _set_option(show)
+    _device_option(show)
+    show.set_defaults(act=_show)
+    verbs.add_parser("doctor", help="say what this machine offers").set_defaults(act=_doctor)
+    return parser
+
+
+def _run_options(
+    parser: argparse.ArgumentParser, what: str = "a recipe's name or file, or a run folder"
+) -> None:
+    parser.add_argument("recipe", metavar="RUN_OR_RECIPE", help=what)
+    parser.add_argument("--out", metavar="FOLDER", help="the run folder (default: runs/NAME)")
+    parser.add_argument(
+        "--corpus", metavar="SOURCE", help="a file of stories, hf:owner/dataset/file, storyteller"
+    )
+    parser.add_argument(
+        "--minutes", type=float, help="train for about this long instead of the recipe's steps"
+    )
+    parser.add_argument(
+        "--update", action="store_true", help="redo stages that no longer match, keep the old"
+    )
+    parser.add_argument("--verify", action="store_true", help="hash every finished artifact again")
+    _set_option(parser)
+    _device_option(parser)
+
+
+def _set_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], help="replace a value of the recipe"
+    )
+
+
+def _device_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+
+
+def _overrides(options: argparse.Namespace) -> dict[str, Any]:
+    from aurelius.recipe import parse_override
+
+    found = dict(parse_override(text) for text in options.set)
+    if getattr(options, "corpus", None):
+        found["corpus.source"] = options.corpus
+    return found
+
+
+def _progress(stream: Any = None):
+    from rich.console import Console
+
+    from aurelius.console import attach
+
+    return attach(Console(file=stream))
+
+
+def _run(options: argparse.Namespace) -> None:
+    from aurelius.console import duration
+    from aurelius.pipeline import run
+
+    started = time.monotonic()
+    result = run(
+        options.recipe,
+        options.out,
+        overrides=_overrides(options),
+        minutes=options.minutes,
+        until=options.until,
+        update=options.update,
+        verify=options.verify,
+        device=options.device,
+        progress=_progress(),
+    )
+    taken = duration(time.monotonic() - started)
+    if not result.done:
+        print(f"nothing to do: {result.folder} is up to date ({taken})")
+    if options.until in ("export", "evaluation"):
+        _summary(result.folder, options.until == "export")
+    elif result.done:
+        print(f"{result.folder / options.until} is there ({taken})")
+
+
+def _summary(run: Path, exported: bool) -> None:
+    from aurelius.artifacts import read_json
+
+    report = read_json(run / "evaluation" / "report.json")
+    figures = report["documentwise"]
+    print(f"\n{report['samples'][0]['text']}\n")
+    print(
+        f"bits per byte   {figures['bits_per_byte']:.4f} ± {figures['standard_error']:.4f} on "
+        f"{figures['documents']:,} held-out stories of this corpus"
+    )
+    print(f"parameters      {report['parameters']:,}, trained on {report['trained']['tokens']:,} tokens")
+    print(f"run             {run}")
+    print(f"figures         {run / 'evaluation' / 'report.json'}")
+    if exported:
+        print(f"model           {run / 'export' / 'huggingface'}")
+    print(f'another story   aurelius generate {run} "Once upon a time"')
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    if not options.on:
+        return _run(options)
+    import json
+
+    from aurelius.corpus.sources import open_file
+    from aurelius.evaluation import measure
+    from aurelius.lm import open_model
+
+    documents = [text for text in open_file(Path(options.on), options.column).stories if text]
+    # A recipe's name stands for its run, as everywhere.
+    default = Path("runs") / options.recipe
+    source = str(default) if not Path(options.recipe).exists() and default.is_dir() else options.recipe
+    model = open_model(source, options.device)
+    figures = measure(model, documents, _progress(sys.stderr)).as_json()
+    figures = {"model": model.name, "on": options.on, "parameters": model.parameters, **figures}
+    if options.json:
+        print(json.dumps(figures, indent=2))
+        return
+    for name, value in figures.items():
+        text = (
+            f"{value:,}" if isinstance(value, int) else f"{value:.4f}" if isinstance(value, float) else value
+        )
+        print(f"{name.replace('_', ' '):24}{text}")
+
+
+def _generate(options: argparse.Namespace) -> None:
+    import random
+
+    from pydantic import ValidationError
+
+    from aurelius.errors import RecipeError
+    from aurelius.generation import Sampling, generate
+    from aurelius.lm import open_model
+
+    given = {k: v for k in Sampling.model_fields if (v := getattr(options, k)) is not None}
+    try:
+        sampling = Sampling(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise RecipeError(f"--{first['loc'][0]} {first['input']}: {first['msg']}") from None
+    seed = random.randrange(2**31) if options.seed is None else options.seed
+    model = open_model(options.model, options.device)
+    print(options.prompt.rstrip(), end="", flush=True)
+    for piece in generate(model, options.prompt, sampling, seed):
+        print(piece, end="", flush=True)
+    print()
+
+
+def _recipes(options: argparse.Namespace) -> None:
+    from aurelius.recipe import Recipe, shipped
+
+    for name in shipped():
+        print(f"{name:16}{Recipe.load(name).description}")
+
+
+def _show(options: argparse.Namespace) -> None:
+    from aurelius.console import duration
+    from aurelius.recipe import Recipe
+    from aurelius.training.budget import memory_bytes, seconds_per_step
+
+    path = Path(options.recipe) / "recipe.toml"
+    recipe = Recipe.load(path if path.is_file() else options.recipe, _overrides(options))
+    print(recipe.to_toml())
+    steps = recipe.training.steps
+    per_step = seconds_per_step(recipe, options.device)
+    print(f"# parameters        {recipe.parameters:,}")
+    print(f"# tokens a step     {recipe.tokens_per_step:,}")
+    print(f"# total tokens      {recipe.tokens_per_step * steps:,}")
+    print(
+        f"# time here         about {duration(per_step * steps)} of training "
+        f"({recipe.tokens_per_step / per_step:,.0f} tokens/s, timed just now)"
+    )
+    print(f"# memory            about {memory_bytes(recipe) / 2**30:.1f} GiB in training")
+
+
+def _doctor(options: argparse.Namespace) -> None:
+    from aurelius.doctor import findings
+
+    for name, text in findings():
+        print(f"{name:12}{text}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

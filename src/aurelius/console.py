@@ -1,0 +1,119 @@
+"""What a person sees of long work: a live bar on a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, ProgressColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.progress import Task as BarTask
+from rich.text import Text
+
+from aurelius.progress import Progress, Task
+
+EVERY = 15.0  # seconds between plain lines
+
+
+def attach(console: Console) -> Progress:
+    """Return the reporter that suits where ``console`` writes."""
+    return LiveProgress(console) if console.is_terminal else PlainProgress(console)
+
+
+def rate(per_second: float) -> str:
+    """Write a rate with three digits at most: 812, 5.4k, 2.1M."""
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if per_second >= size:
+            return f"{per_second / size:.1f}{letter}"
+    return f"{per_second:.0f}" if per_second >= 10 else f"{per_second:.1f}"
+
+
+def duration(seconds: float) -> str:
+    """Write a duration: 45 s, 3 min 20 s, 2 h 5 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+class _Reporting(Progress):
+    def __init__(self, console: Console):
+        self.console = console
+
+    def note(self, text: str) -> None:
+        """Print one line."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        """Print one line that stands out."""
+        self.console.print(f"[yellow]warning:[/] {escape(text)}", highlight=False, soft_wrap=True)
+
+
+class PlainProgress(_Reporting):
+    """A line now and then, for logs and pipes."""
+
+    @contextmanager
+    def task(self, title: str, total: int | None, unit: str, done: int = 0) -> Iterator[Task]:
+        """See `Progress.task`."""
+        yield _PlainTask(self, title, total, unit, done)
+
+
+class _PlainTask(Task):
+    def __init__(self, progress: PlainProgress, title: str, total: int | None, unit: str, done: int):
+        super().__init__(title, total, unit, done)
+        self.progress, self.first, self.info = progress, done, ""
+        self.started = self.shown = time.monotonic()
+
+    def advance(self, count: int = 1, info: str = "") -> None:
+        self.done += count
+        self.info = info or self.info
+        now = time.monotonic()
+        if now - self.shown < EVERY:
+            return
+        self.shown = now
+        speed = (self.done - self.first) / (now - self.started)
+        parts = [f"{self.done:,} {self.unit}", f"{rate(speed)} {self.unit}/s"]
+        if self.total:
+            parts[0] = f"{self.done / self.total:.0%} of {self.total:,} {self.unit}"
+            if speed:
+                parts.append(f"{duration((self.total - self.done) / speed)} left")
+        self.progress.note(f"{self.title}: {', '.join(parts + [self.info] * bool(self.info))}")
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: BarTask) -> Text:
+        return Text(f"{rate(task.speed or 0)} {task.fields['unit']}/s", style="cyan")
+
+
+class LiveProgress(_Reporting):
+    """A bar with rate and time left."""
+
+    @contextmanager
+    def task(self, title: str, total: int | None, unit: str, done: int = 0) -> Iterator[Task]:
+        """See `Progress.task`."""
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f}%"),
+            _Rate(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[info]}"),
+        )
+        with Bars(*columns, console=self.console, transient=True, speed_estimate_period=60) as bars:
+            handle = bars.add_task(title, total=total, completed=done, unit=unit, info="")
+            yield _LiveTask(bars, handle, title, total, unit, done)
+
+
+class _LiveTask(Task):
+    def __init__(self, bars: Bars, handle: TaskID, title: str, total: int | None, unit: str, done: int):
+        super().__init__(title, total, unit, done)
+        self.bars, self.handle = bars, handle
+
+    def advance(self, count: int = 1, info: str = "") -> None:
+        self.done += count
+        self.bars.advance(self.handle, count)
+        if info:
+            self.bars.update(self.handle, info=info)

@@ -1,0 +1,137 @@
+"""Document-wise likelihood: bits per byte of any causal language model on named documents.
+
+Every document stands alone behind the prefix the model sees at inference. One longer than the context slides
+by half a window; later windows keep the prefix and score only tokens not scored before, so each is scored
+once. Bytes are those of the untouched document, whatever the tokenizer makes of it, so models with different
+tokenizers compare.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aurelius.errors import CorpusError
+from aurelius.lm import LanguageModel
+from aurelius.progress import SILENT, Progress
+from aurelius.tokens import IGNORED
+
+BATCH_TOKENS = 8192
+BATCH_LOGITS = 1 << 26  # float32 values, 256 MiB
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """The figures of one model on one set of documents.
+
+    ``bits_per_byte`` and ``nats_per_token`` include the end of each story; the ``_text`` figure leaves it
+    out, for models that never learned one. ``standard_error`` is of bits_per_byte over documents.
+    """
+
+    documents: int
+    bytes: int
+    tokens: int
+    bits_per_byte: float
+    bits_per_byte_text: float
+    nats_per_token: float
+    standard_error: float
+    documents_with_unknown: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the figures, rounded to what their digits mean."""
+        return {k: round(v, 5) if isinstance(v, float) else v for k, v in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of one document: inputs, and targets of the same length with IGNORED where not scored."""
+
+    document: int
+    inputs: list[int]
+    targets: list[int]
+
+
+def measure(model: LanguageModel, documents: Sequence[str], progress: Progress = SILENT) -> Likelihood:
+    """Score ``documents`` with ``model``.
+
+    Raises:
+        CorpusError: there is not a byte to score.
+    """
+    sizes = np.array([len(document.encode()) for document in documents], dtype=np.float64)
+    if sizes.sum() == 0:
+        raise CorpusError("there is no text to measure: the documents are empty")
+    text, end = np.zeros(len(documents)), np.zeros(len(documents))
+    tokens = unknown = 0
+    windows: list[Window] = []
+    for number, document in enumerate(documents):
+        ids = model.encode(document)
+        unknown += model.unknown is not None and model.unknown in ids
+        if model.end is not None:
+            ids = [*ids, model.end]
+        tokens += len(ids)
+        if not model.prefix and ids:
+            text[number] += math.log(model.vocab_size)  # nothing to predict the first token from
+        windows += cut(number, ids, model.prefix, model.context)
+    windows.sort(key=lambda window: len(window.inputs))
+    most = min(BATCH_TOKENS, BATCH_LOGITS // model.vocab_size)
+    with progress.task(f"evaluating {model.name}", len(windows), "windows") as task:
+        while windows:
+            count = max(1, min(len(windows), most // len(windows[-1].inputs)))
+            batch, windows = windows[-count:], windows[:-count]
+            nats = _score(model, batch)
+            for window, row in zip(batch, nats, strict=True):
+                ends = [t == model.end for t in window.targets]
+                scores = row[: len(ends)]
+                end[window.document] += scores[ends].sum()
+                text[window.document] += scores.sum() - scores[ends].sum()
+            task.advance(count)
+    total, size = text + end, sizes.sum()
+    per_byte = total.sum() / size
+    spread = math.sqrt(float(((total - per_byte * sizes) ** 2).sum())) / size
+    return Likelihood(
+        documents=len(documents),
+        bytes=int(size),
+        tokens=tokens,
+        bits_per_byte=float(per_byte / math.log(2)),
+        bits_per_byte_text=float(text.sum() / size / math.log(2)),
+        nats_per_token=float(total.sum() / tokens),
+        standard_error=spread / math.log(2),
+        documents_with_unknown=int(unknown),
+    )
+
+
+def cut(document: int, ids: list[int], prefix: list[int], context: int) -> list[Window]:
+    """Cut a document's ids into windows of at most ``context`` inputs, each id scored once.
+
+    Without a prefix the first id has no window; the caller counts its cost.
+    """
+    width = context - len(prefix) + 1  # ids a window holds: the last one is only a target
+    windows, begin, scored = [], 0, 0 if prefix else 1
+    while scored < len(ids):
+        piece = ids[begin : begin + width]
+        sequence = prefix + piece
+        first = len(prefix) + scored - begin  # place in the sequence of the first id to score
+        targets = [IGNORED] * (first - 1) + sequence[first:]
+        windows.append(Window(document, sequence[:-1], targets))
+        scored = begin + len(piece)
+        begin += width // 2
+    return windows
+
+
+def _score(model: LanguageModel, windows: list[Window]) -> np.ndarray:
+    """Return the nats [B, T] of each target, 0 where IGNORED; causal models do not see the padding."""
+    length = max(len(window.inputs) for window in windows)
+    inputs = torch.zeros(len(windows), length, dtype=torch.long)
+    targets = torch.full((len(windows), length), IGNORED)
+    for row, window in enumerate(windows):
+        inputs[row, : len(window.inputs)] = torch.tensor(window.inputs)
+        targets[row, : len(window.targets)] = torch.tensor(window.targets)
+    logits: Tensor = model.logits(inputs)
+    nats = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), targets.to(logits.device).flatten(), reduction="none", ignore_index=IGNORED
+    )
+    return nats.view_as(targets).double().cpu().numpy()

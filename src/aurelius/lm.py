@@ -1,0 +1,200 @@
+"""A language model as evaluation and generation see it: ours from a run, or any causal LM folder.
+
+Shapes: B batch, T positions, V vocabulary.
+"""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from aurelius import device as devices
+from aurelius import tokenizer as tokenizers
+from aurelius.errors import HubError, ModelError
+from aurelius.model import Cache, Llama
+from aurelius.recipe import BOS, EOS, SINK, UNK, Recipe
+
+
+class LanguageModel(Protocol):
+    """What a model must answer."""
+
+    name: str
+    context: int
+    vocab_size: int
+    parameters: int
+    prefix: list[int]  # ids before every text, as at inference
+    banned: list[int]  # ids that are never generated
+
+    @property
+    def end(self) -> int | None:
+        """The id that ends a story."""
+        ...
+
+    @property
+    def unknown(self) -> int | None:
+        """The id of what the vocabulary cannot spell."""
+        ...
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of a text, without prefix or end; special tokens typed in it are text."""
+        ...
+
+    def decode(self, ids: list[int]) -> str:
+        """Return the text of ids, special ones left out."""
+        ...
+
+    def logits(self, ids: Tensor) -> Tensor:
+        """Map ids [B, T] to float32 logits [B, T, V]; T is at most the context."""
+        ...
+
+    def new_cache(self) -> Any:
+        """Return an empty cache for `following`."""
+        ...
+
+    def following(self, ids: list[int], cache: Any) -> Tensor:
+        """Feed ids after those the cache holds; return the next token's float32 logits [V], on the CPU."""
+        ...
+
+
+class RunModel:
+    """A model trained here, with its run's tokenizer."""
+
+    def __init__(self, model: Llama, tokenizer_file: Path, name: str):
+        self.model, self.name = model.eval(), name
+        self.tokenizer = tokenizers.load(tokenizer_file)
+        self.context, self.vocab_size = model.shape.context, model.vocab_size
+        self.parameters = sum(p.numel() for p in model.parameters())
+        self.prefix, self.end, self.unknown, self.banned = [SINK, BOS], EOS, UNK, [BOS, UNK, SINK]
+        self.device = model.model.embed_tokens.weight.device
+        found = self.tokenizer.get_vocab_size()
+        if found != self.vocab_size:
+            raise ModelError(f"{tokenizer_file} has {found} tokens, the model {self.vocab_size}")
+
+    @classmethod
+    def open(cls, run: Path, device: str = "auto") -> "RunModel":
+        """Open the newest checkpoint of a run folder.
+
+        Raises:
+            ModelError: nothing is trained yet, or a file is damaged.
+        """
+        from aurelius.training.checkpoint import latest, load_model
+
+        recipe = Recipe.load(run / "recipe.toml")
+        path = latest(run / "training")
+        model = load_model(recipe, path, devices.pick(device))
+        return cls(model, run / "tokenizer" / "tokenizer.json", f"{run.name}, {path.name}")
+
+    def encode(self, text: str) -> list[int]:
+        """See `LanguageModel`."""
+        return self.tokenizer.encode(tokenizers.check_text(text), add_special_tokens=False).ids
+
+    def decode(self, ids: list[int]) -> str:
+        """See `LanguageModel`."""
+        return self.tokenizer.decode(ids, skip_special_tokens=True)
+
+    @torch.no_grad()
+    def logits(self, ids: Tensor) -> Tensor:
+        """See `LanguageModel`."""
+        with devices.precision(self.device):
+            return self.model(ids.to(self.device)).float()
+
+    def new_cache(self) -> Cache:
+        """See `LanguageModel`."""
+        return Cache(self.model.shape.layers)
+
+    @torch.no_grad()
+    def following(self, ids: list[int], cache: Cache) -> Tensor:
+        """See `LanguageModel`."""
+        with devices.precision(self.device):
+            return self.model(torch.tensor([ids], device=self.device), cache)[0, -1].float().cpu()
+
+
+class TransformersModel:
+    """Any causal language model that stock transformers loads, with its own tokenizer."""
+
+    def __init__(self, source: str, device: str = "auto"):
+        """Load a folder, or a hub model named ``hf:owner/name``.
+
+        Raises:
+            ModelError: the folder is not a causal language model with safetensors weights.
+            HubError: the hub cannot be reached or does not have it.
+        """
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        where = source.removeprefix("hf:")
+        try:
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(where)
+            self.model: Any = AutoModelForCausalLM.from_pretrained(
+                where, use_safetensors=True, dtype=torch.float32
+            )
+        except Exception as error:  # transformers raises many kinds for one user's mistake
+            kind = HubError if source.startswith("hf:") else ModelError
+            raise kind(
+                f"{source} cannot be loaded as a causal language model: {_first_line(error)}"
+            ) from error
+        self.device = devices.pick(device)
+        self.model.to(self.device).eval()
+        config = self.model.config
+        limits = (getattr(config, "max_position_embeddings", None), self.tokenizer.model_max_length)
+        self.name = source
+        self.context = min([1 << 16] + [n for n in limits if n])
+        self.vocab_size = config.vocab_size
+        self.parameters = self.model.num_parameters()
+        self.end, self.unknown = self.tokenizer.eos_token_id, self.tokenizer.unk_token_id
+        special = set(self.tokenizer.all_special_ids)
+        self.prefix = [i for i in self.tokenizer("").input_ids if i in special]
+        if not self.prefix:  # as good a beginning as such a model knows
+            begin = (self.tokenizer.bos_token_id, self.end)
+            self.prefix = [i for i in begin if i is not None][:1]
+        self.banned = sorted(special - {self.end})
+
+    def encode(self, text: str) -> list[int]:
+        """See `LanguageModel`."""
+        tokenizers.check_text(text)
+        return self.tokenizer(
+            text, add_special_tokens=False, split_special_tokens=True, verbose=False
+        ).input_ids
+
+    def decode(self, ids: list[int]) -> str:
+        """See `LanguageModel`."""
+        return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+    @torch.no_grad()
+    def logits(self, ids: Tensor) -> Tensor:
+        """See `LanguageModel`."""
+        return self.model(input_ids=ids.to(self.device), use_cache=False).logits.float()
+
+    def new_cache(self) -> Any:
+        """See `LanguageModel`."""
+        from transformers import DynamicCache
+
+        return DynamicCache(config=self.model.config)
+
+    @torch.no_grad()
+    def following(self, ids: list[int], cache: Any) -> Tensor:
+        """See `LanguageModel`."""
+        tensor = torch.tensor([ids], device=self.device)
+        return self.model(input_ids=tensor, past_key_values=cache, use_cache=True).logits[0, -1].float().cpu()
+
+
+def open_model(source: str, device: str = "auto") -> LanguageModel:
+    """Open a run folder, a Hugging Face folder, or ``hf:owner/name``.
+
+    Raises:
+        ModelError: it is none of these, or damaged.
+        HubError: the hub cannot be reached or does not have it.
+    """
+    path = Path(source)
+    if source.startswith("hf:"):
+        return TransformersModel(source, device)
+    if (path / "recipe.toml").is_file():
+        return RunModel.open(path, device)
+    if (path / "config.json").is_file():
+        return TransformersModel(source, device)
+    what = "holds neither recipe.toml (a run) nor config.json (a model)" if path.is_dir() else "is not there"
+    raise ModelError(f"{source} {what}; give a run folder, a Hugging Face folder, or hf:owner/name")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
