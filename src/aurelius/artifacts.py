@@ -151,9 +151,12 @@ class Manifest:
         if not isinstance(value, dict) or value.get("format") != FORMAT:
             found = value.get("format") if isinstance(value, dict) else None
             raise RunError(f"{path} has format {found!r}; this version reads {FORMAT}: start another folder")
-        for key in ("sources", "outputs"):
-            value[key] = {name: Entry(**entry) for name, entry in value[key].items()}
-        return cls(**value)
+        try:
+            for key in ("sources", "outputs"):
+                value[key] = {name: Entry(**entry) for name, entry in value[key].items()}
+            return cls(**value)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise RunError(f"{path} is damaged ({error}); move it away to redo the stage") from None
 
     def write(self, folder: Path) -> None:
         """Write the manifest: from here on the stage is done."""

@@ -213,7 +213,8 @@ def _generate(options: argparse.Namespace) -> None:
         sampling = Sampling(**given)
     except ValidationError as error:
         first = error.errors()[0]
-        raise RecipeError(f"--{first['loc'][0]} {first['input']}: {first['msg']}") from None
+        option = str(first["loc"][0]).replace("_", "-")
+        raise RecipeError(f"--{option} {first['input']}: {first['msg']}") from None
     seed = random.randrange(2**31) if options.seed is None else options.seed
     model = open_model(options.model, options.device)
     print(options.prompt.rstrip(), end="", flush=True)

@@ -137,6 +137,10 @@ def run(
             `StorageError` where the disk refuses.
     """
     asked, folder = _resolve(recipe, out, dict(overrides or {}), minutes)
+    if device != "auto":  # a mistake shows before the first stage, not at the fourth
+        from aurelius.device import pick
+
+        pick(device)
     try:
         settled = _settle(asked, folder, update, progress)
         result = Run(folder, settled)

@@ -127,12 +127,12 @@ class TrainingRecipe(Part):
     minutes: float = Field(
         0.0, ge=0, description="the budget (minutes) that steps were resolved from; 0: none"
     )
-    batch: int = Field(16, ge=1, description="blocks a step; a step trains on batch x context tokens")
+    batch: int = Field(8, ge=1, description="blocks a step; a step trains on batch x context tokens")
     accumulate: int = Field(1, ge=1, description="micro-batches a step is cut into, a divisor of batch")
     optimizer: Literal["muon", "adamw"] = Field(
         "muon", description="muon: Muon for the matrices, AdamW for the rest; adamw: AdamW for all"
     )
-    learning_rate: float = Field(0.004, gt=0, description="peak learning rate of AdamW")
+    learning_rate: float = Field(0.008, gt=0, description="peak learning rate of AdamW")
     muon_learning_rate: float = Field(0.02, gt=0, description="peak learning rate of Muon")
     weight_decay: float = Field(0.1, ge=0, description="decoupled weight decay of matrices (not of norms)")
     beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's decay of the first moment")

@@ -113,6 +113,7 @@ def train(
     blocks = Blocks(Stories.open(tokens, "train"), context, settings.seed)
     held_out = Stories.open(tokens, "valid")
     target = devices.pick(device)
+    torch.manual_seed(settings.seed)
     trainer = Trainer(recipe, blocks, target)
     environment = {"device": target.type, "threads": torch.get_num_threads(), "versions": versions()}
     identity = {"model": recipe.model.model_dump(), "training": settings.model_dump()}

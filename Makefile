@@ -1,0 +1,41 @@
+# make demo: environment, install, the main job on the built-in corpus, a story at the end
+# make test: what must always hold, under ten minutes on two cores
+
+PYTHON ?= python3
+MINUTES ?= 3
+VENV := .venv
+BIN := $(VENV)/bin
+OLD := .venv-4.57
+
+.PHONY: demo test test-long lint clean
+
+demo: $(VENV)/.installed
+	$(BIN)/aurelius run nano --minutes $(MINUTES) --out runs/demo
+	@echo
+	$(BIN)/aurelius generate runs/demo "One day, a little girl"
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest
+
+test-long: $(VENV)/.installed $(OLD)/.installed
+	$(BIN)/python -m pytest -m long
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -r requirements.lock
+	$(BIN)/pip install --quiet --no-deps -e .
+	touch $@
+
+# The oldest transformers that exported models promise to load in, in an environment of its own.
+$(OLD)/.installed: tests/export/requirements-4.57.lock
+	$(PYTHON) -m venv $(OLD)
+	$(OLD)/bin/pip install --quiet -r $<
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(OLD) build runs

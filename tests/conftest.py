@@ -1,0 +1,73 @@
+"""What tests share: the real samples where they are, and one tiny finished run."""
+
+from pathlib import Path
+
+import pytest
+
+from aurelius.pipeline import run as run_pipeline
+from aurelius.recipe import Recipe
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+TINY = {
+    "name": "tiny",
+    "corpus.stories": 400,
+    "tokenizer.vocab_size": 420,
+    "tokenizer.max_characters": 80,
+    "model.layers": 2,
+    "model.d_model": 32,
+    "model.d_mlp": 48,
+    "model.heads": 4,
+    "model.kv_heads": 2,
+    "model.context": 48,
+    "training.steps": 12,
+    "training.batch": 4,
+    "training.log_every": 2,
+    "training.validate_every": 6,
+    "training.checkpoint_every": 5,
+    "evaluation.stories": 3,
+    "generation.max_new_tokens": 24,
+}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the long tests out unless they are asked for with ``-m``."""
+    if config.option.markexpr:
+        return
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.skip(reason="long: make test-long"))
+
+
+def shared(name: str) -> Path:
+    """Return a file of the shared data, or skip the test."""
+    path = SHARED / name
+    if not path.exists():
+        pytest.skip(f"the shared data ({name}) is not here")
+    return path
+
+
+@pytest.fixture(scope="session")
+def train_sample() -> Path:
+    return shared("data/tinystories/TinyStoriesV2-GPT4-train.sample.txt")
+
+
+@pytest.fixture(scope="session")
+def valid_sample() -> Path:
+    return shared("data/tinystories/TinyStoriesV2-GPT4-valid.sample.txt")
+
+
+@pytest.fixture(scope="session")
+def stories260k() -> Path:
+    return shared("peers/stories260K")
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Recipe:
+    return Recipe.load("pico", TINY)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a finished run folder; tests that change it copy it first."""
+    return run_pipeline(tiny, tmp_path_factory.mktemp("runs") / "tiny", device="cpu").folder

@@ -1,0 +1,41 @@
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from aurelius.evaluation.packed import packed_loss
+from aurelius.lm import RunModel
+from aurelius.recipe import BOS
+from aurelius.tokens import Blocks, Stories
+
+
+def test_the_report_says_what_was_measured_on_what(tiny_run: Path):
+    report = json.loads((tiny_run / "evaluation/report.json").read_text())
+    assert report["documentwise"]["documents"] == 3
+    assert "cleaned" in report["documents"]
+    assert report["packed"]["perplexity_with_begin"] == pytest.approx(
+        math.exp(report["packed"]["loss_with_begin"])
+    )
+    for sample in report["samples"]:
+        assert sample["text"].startswith(sample["prompt"])
+
+
+def test_packed_loss_counts_begin_only_for_the_card(tiny_run: Path):
+    model = RunModel.open(tiny_run, "cpu")
+    blocks = Blocks(Stories.open(tiny_run / "tokens", "valid"), model.context, 0)
+    found = packed_loss(model.model, blocks, 5, torch.device("cpu"))
+    plain, card = [], []
+    for number in range(found.blocks):
+        inputs, _ = blocks.batch(number, 1)
+        with torch.no_grad():
+            log = model.model(torch.from_numpy(inputs)).log_softmax(-1)[0]
+        for position, target in enumerate(blocks.piece(number).tolist()):
+            nats = -float(log[position, target])
+            card.append(nats)
+            if target != BOS:
+                plain.append(nats)
+    assert found.blocks == min(5, blocks.per_epoch)
+    assert found.loss == pytest.approx(sum(plain) / len(plain), rel=1e-5)
+    assert found.loss_with_begin == pytest.approx(sum(card) / len(card), rel=1e-5)

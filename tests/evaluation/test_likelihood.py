@@ -1,0 +1,100 @@
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from aurelius.corpus.sources import open_file
+from aurelius.errors import CorpusError
+from aurelius.evaluation.likelihood import cut, measure
+from aurelius.lm import RunModel, open_model
+from aurelius.tokens import IGNORED
+
+
+@given(
+    st.integers(0, 200).map(lambda n: list(range(100, 100 + n))),
+    st.sampled_from([[], [1], [1, 2], [1, 2, 3]]),
+    st.integers(8, 40),
+)
+def test_every_id_is_scored_once_with_at_least_half_a_window_before_it(ids, prefix, context):
+    windows = cut(0, ids, prefix, context)
+    scored: list[int] = []
+    for window in windows:
+        assert len(window.inputs) == len(window.targets) <= context
+        assert window.inputs[: len(prefix)] == prefix
+        for place, target in enumerate(window.targets):
+            if target == IGNORED:
+                continue
+            scored.append(target)
+            before, at = window.inputs[len(prefix) : place + 1], target - 100
+            assert before == ids[at - len(before) : at], "what stands before it in the text"
+            assert len(before) >= min(at, (context - len(prefix)) // 2)
+    assert scored == (ids if prefix else ids[1:])
+
+
+def reference(folder: Path, document: str, prefix: list[int]) -> tuple[float, float]:
+    """Score a short document with stock transformers alone: nats of the text, and of its end."""
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    ids = [*prefix, *tokenizer(document, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+    with torch.no_grad():
+        log = model(torch.tensor([ids])).logits.double().log_softmax(-1)[0]
+    nats = [-float(log[i - 1, ids[i]]) for i in range(len(prefix), len(ids))]
+    return sum(nats[:-1]), nats[-1]
+
+
+def test_figures_are_those_of_stock_transformers(tiny_run: Path):
+    documents = ["A cat sat.", "  Two  words \n", "One 🎈!"]  # short enough for one window; bytes untouched
+    size = sum(len(d.encode()) for d in documents)
+    expected = [reference(tiny_run / "export/huggingface", d, [3, 0]) for d in documents]
+    ours = measure(open_model(str(tiny_run), "cpu"), documents)
+    exported = measure(open_model(str(tiny_run / "export/huggingface"), "cpu"), documents)
+    for found in (ours, exported):
+        assert found.bytes == size
+        text, whole = sum(t for t, _ in expected), sum(t + e for t, e in expected)
+        assert found.bits_per_byte_text == pytest.approx(text / size / math.log(2), rel=1e-5)
+        assert found.bits_per_byte == pytest.approx(whole / size / math.log(2), rel=1e-5)
+        assert found.nats_per_token == pytest.approx(whole / found.tokens, rel=1e-5)
+
+
+def test_order_and_company_do_not_matter(tiny_run: Path):
+    model = open_model(str(tiny_run), "cpu")
+    documents = ["A cat sat on a mat. " * n for n in (1, 9, 3, 30)]
+    together = measure(model, documents)
+    alone = [measure(model, [d]) for d in documents]
+    nats = sum(one.bits_per_byte * one.bytes for one in alone)
+    assert together.bits_per_byte == pytest.approx(nats / together.bytes, rel=1e-5)
+    assert measure(model, documents[::-1]).bits_per_byte == pytest.approx(together.bits_per_byte, rel=1e-6)
+
+
+def test_an_untrained_model_costs_the_logarithm_of_the_vocabulary(tiny, tiny_run: Path):
+    from aurelius.model import Llama
+
+    model = Llama(tiny.model, tiny.tokenizer.vocab_size)
+    model.initialise(0)
+    with torch.no_grad():
+        model.model.embed_tokens.weight.zero_()
+    found = measure(RunModel(model, tiny_run / "tokenizer/tokenizer.json", "flat"), ["A cat sat. " * 40])
+    assert found.nats_per_token == pytest.approx(math.log(420), rel=1e-6)
+
+
+def test_nothing_to_measure(tiny_run: Path):
+    with pytest.raises(CorpusError, match="no text"):
+        measure(open_model(str(tiny_run), "cpu"), [""])
+
+
+def test_stories260k_begins_as_llama2c_does(stories260k: Path):
+    model = open_model(str(stories260k), "cpu")
+    assert (model.prefix, model.end, model.vocab_size, model.parameters) == ([1], 2, 512, 260_032)
+
+
+@pytest.mark.long
+def test_stories260k_scores_what_an_independent_evaluator_found(stories260k: Path, valid_sample: Path):
+    documents = list(open_file(valid_sample).stories)
+    found = measure(open_model(str(stories260k), "cpu"), documents)
+    # Golden: 0.918 on other stories of the same file, text alone, by an independent evaluator (DESIGN).
+    assert found.bits_per_byte_text == pytest.approx(0.918, abs=0.02)
+    assert found.bytes == sum(len(d.encode()) for d in documents)
+    assert found.documents_with_unknown == 0

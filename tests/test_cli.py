@@ -1,0 +1,193 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from aurelius import cli
+from tests.conftest import TINY
+
+SETTINGS = [word for key, value in TINY.items() if key != "name" for word in ("--set", f"{key}={value}")]
+
+
+def call(capsys, *arguments: str) -> tuple[int, str, str]:
+    """Run a command; return its exit code, its output and its complaint."""
+    try:
+        code = cli.main(list(arguments))
+    except SystemExit as stop:  # argparse
+        code = int(stop.code or 0)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_run_ends_with_a_story_and_says_where_things_are(capsys):
+    code, out, err = call(capsys, "run", "pico", *SETTINGS, "--device", "cpu")
+    assert (code, err) == (0, "")
+    assert "Once upon a time, a little boy named Paco" in out
+    for words in ("bits per byte", "runs/pico", "evaluation/report.json", "export/huggingface"):
+        assert words in out
+    code, out, err = call(capsys, "run", "pico", *SETTINGS)
+    assert code == 0 and "nothing to do: runs/pico is up to date" in out
+    code, out, _ = call(capsys, "run", "runs/pico")
+    assert code == 0 and "nothing to do" in out
+
+
+def test_each_stage_has_its_verb(capsys, elsewhere: Path):
+    for verb, folder in (
+        ("corpus", "corpus"),
+        ("tokenizer", "tokenizer"),
+        ("pack", "tokens"),
+        ("train", "training"),
+    ):
+        code, _, err = call(capsys, verb, "pico", *SETTINGS, "--device", "cpu")
+        assert (code, err) == (0, "")
+        assert (elsewhere / "runs/pico" / folder / "manifest.json").is_file()
+    for verb, folder in (("evaluate", "evaluation"), ("export", "export")):
+        assert call(capsys, verb, "runs/pico", "--device", "cpu")[0] == 0
+        assert (elsewhere / "runs/pico" / folder / "manifest.json").is_file()
+
+
+def test_generate_prints_the_story_and_nothing_else(capsys, tiny_run: Path):
+    first = call(capsys, "generate", str(tiny_run), "Once upon a time ", "--seed", "1")
+    again = call(capsys, "generate", str(tiny_run / "export/huggingface"), "Once upon a time", "--seed", "1")
+    assert first[0] == again[0] == 0
+    assert first[1] == again[1], "the run and its export tell the same story"
+    assert (
+        first[1].startswith("Once upon a time ")
+        and first[1].endswith("\n")
+        and first[1] == first[1].strip() + "\n"
+    )
+    assert "<" not in first[1]
+    hot = ("--temperature", "2", "--min-p", "0", "--top-k", "50", "--top-p", "0.9", "--max-tokens", "5")
+    assert call(capsys, "generate", str(tiny_run), *hot)[0] == 0
+
+
+def test_evaluate_on_a_file(capsys, tiny_run: Path, elsewhere: Path):
+    (elsewhere / "two.txt").write_text("A cat sat.\n<|endoftext|>\nA dog ran.\n<|endoftext|>\n")
+    for model in (tiny_run, tiny_run / "export/huggingface"):
+        code, out, _ = call(capsys, "evaluate", str(model), "--on", "two.txt", "--json")
+        figures = json.loads(out)
+        assert code == 0 and (figures["documents"], figures["bytes"]) == (2, 20)
+    code, out, _ = call(capsys, "evaluate", str(tiny_run), "--on", "two.txt")
+    assert code == 0 and "bits per byte" in out
+
+
+def test_recipes_show_and_doctor(capsys):
+    code, out, _ = call(capsys, "recipes")
+    assert code == 0 and [line.split()[0] for line in out.splitlines()][:2] == ["pico", "nano"]
+    code, out, _ = call(capsys, "show", "pico", "--set", "training.steps=7")
+    assert code == 0 and "steps = 7" in out
+    for words in ("parameters        260,032", "tokens a step", "total tokens", "time here", "memory"):
+        assert words in out
+    code, out, _ = call(capsys, "doctor")
+    assert code == 0 and "torch" in out and "GFLOP/s" in out
+
+
+def test_help_does_not_wait_for_heavy_imports():
+    code = (
+        "import sys; from aurelius.cli import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'transformers', 'pydantic', 'pyarrow', 'numpy', 'rich', 'tokenizers'}\n"
+        "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "usage: aurelius" in done.stdout
+
+
+def test_python_gives_the_same(elsewhere: Path):
+    import aurelius
+
+    result = aurelius.run("pico", out="mine", overrides=TINY | {"corpus.stories": 300}, until="tokens")
+    assert result.done == ["corpus", "tokenizer", "tokens"] and result.folder == Path("mine")
+
+
+def mistakes(folder: Path) -> dict[str, tuple[list[str], str]]:
+    """Return mistakes of users: the command, and words of the answer."""
+    (folder / "empty.txt").write_bytes(b"")
+    (folder / "binary.txt").write_bytes(bytes(range(256)))
+    (folder / "one.txt").write_text("Once there was one story and no other one in all this file.")
+    (folder / "few.txt").write_text("A cat sat on a mat and saw a dog.\n\nA dog sat on a log and saw a cat.")
+    (folder / "typo.toml").write_text('name = "x"\n[training]\nstesp = 3\n')
+    (folder / "other").mkdir()
+    (folder / "other" / "recipe.toml").write_text("name = 'y")
+    (folder / "hf").mkdir()
+    (folder / "hf" / "config.json").write_text("{}")
+    return {
+        "missing corpus": (["run", "pico", "--corpus", "no.txt"], "no.txt is not there"),
+        "empty corpus": (["run", "pico", "--corpus", "empty.txt"], "is empty"),
+        "binary corpus": (["run", "pico", "--corpus", "binary.txt"], "zero byte stands in line 1"),
+        "one story": (["run", "pico", "--corpus", "one.txt"], "1 usable stories of 1 read"),
+        "few stories": (
+            ["run", "pico", "--corpus", "few.txt", "--set", "corpus.min_words=2"],
+            "a vocabulary of",
+        ),
+        "typo": (["run", "typo.toml"], "training.stesp"),
+        "typo in --set": (["run", "nano", "--set", "training.stesp=3"], "did you mean 'steps'"),
+        "no recipe": (["run", "nanoo"], "did you mean 'nano'"),
+        "not TOML": (["run", "other"], "is not TOML"),
+        "bad device": (["train", "pico", "--device", "gpu", *SETTINGS], "device 'gpu'"),
+        "bad minutes": (["run", "pico", "--minutes", "-1"], "training.minutes = -1.0"),
+        "no model": (["generate", "nowhere"], "nowhere is not there"),
+        "broken model": (["generate", "hf"], "cannot be loaded"),
+        "bad sampling": (["generate", "nowhere", "--min-p", "2"], "--min-p 2"),
+        "evaluate on nothing": (["evaluate", "hf", "--on", "no.txt"], "no.txt is not there"),
+        "no verb": (["fly"], "invalid choice"),
+        "nothing": ([], "required"),
+    }
+
+
+CASES = (
+    "missing corpus", "empty corpus", "binary corpus", "one story", "few stories", "typo", "typo in --set",
+    "no recipe", "not TOML", "bad device", "bad minutes", "no model", "broken model", "bad sampling",
+    "evaluate on nothing", "no verb", "nothing",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_misuse_exits_2_with_one_clear_complaint(capsys, elsewhere: Path, case: str):
+    found = mistakes(elsewhere)
+    assert set(found) == set(CASES)
+    arguments, words = found[case]
+    code, _, err = call(capsys, *arguments)
+    assert code == 2
+    assert words in err and "Traceback" not in err
+    assert not (elsewhere / "runs/pico/training").exists()
+
+
+def test_another_recipes_folder_exits_2(capsys, tiny_run: Path):
+    code, _, err = call(capsys, "run", "nano", "--out", str(tiny_run))
+    assert code == 2 and "was made with another recipe" in err and "model.d_model: 32 there, 128 asked" in err
+
+
+def test_an_unwritable_folder_exits_1(capsys, elsewhere: Path):
+    (elsewhere / "file").write_text("")
+    code, _, err = call(capsys, "run", "pico", "--out", "file/run")
+    assert code == 1 and "Not a directory" in err and "file/run" in err
+
+
+def test_a_full_disk_exits_1(capsys, monkeypatch):
+    def full(_descriptor):
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(os, "fsync", full)
+    code, _, err = call(capsys, "run", "pico", *SETTINGS)
+    assert code == 1 and "No space left on device" in err and "free some space" in err
+
+
+def test_ctrl_c_exits_130_and_keeps_a_checkpoint(capsys, elsewhere: Path):
+    threading.Timer(3.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    long = ["--set", "training.steps=100000", "--set", "training.checkpoint_every=100000"]
+    code, _, err = call(capsys, "run", "pico", *SETTINGS, *long, "--device", "cpu")
+    assert code == 130 and "stopped by SIGINT at step" in err
+    assert len(list((elsewhere / "runs/pico/training").glob("step-*"))) == 1

@@ -1,0 +1,195 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from aurelius.errors import Interrupted, RunError, TrainingDiverged
+from aurelius.progress import Progress
+from aurelius.recipe import Recipe
+from aurelius.tokens import Blocks, Stories
+from aurelius.training import Trainer, latest, train
+from aurelius.training.checkpoint import every, read_state
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def tokens(tiny_run: Path) -> Path:
+    return tiny_run / "tokens"
+
+
+def weights(folder: Path) -> bytes:
+    return (latest(folder) / "model.safetensors").read_bytes()
+
+
+def test_it_learns(tiny: Recipe, tokens: Path, tmp_path: Path):
+    train(tiny.with_(**{"training.steps": 60}), tokens, tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").open()]
+    losses = [line["loss"] for line in lines if "loss" in line]
+    valid = [line["valid_loss"] for line in lines if "valid_loss" in line]
+    assert losses[0] > 5.5 and losses[-1] < 4.5
+    assert valid == sorted(valid, reverse=True)
+    assert [line["step"] for line in lines] == sorted(line["step"] for line in lines)
+
+
+def test_accumulation_is_one_large_batch(tiny: Recipe, tokens: Path):
+    blocks = Blocks(Stories.open(tokens, "train"), tiny.model.context, 0)
+    whole = Trainer(tiny, blocks, CPU)
+    parts = Trainer(tiny.with_(**{"training.accumulate": 4}), blocks, CPU)
+    for _ in range(5):
+        (a, norm_a), (b, norm_b) = whole.step(), parts.step()
+        assert a.item() == pytest.approx(b.item(), abs=1e-5)
+        assert norm_a == pytest.approx(norm_b, rel=1e-3)
+
+
+def test_the_step_is_the_sum_over_targets_divided_once(tiny: Recipe, tokens: Path):
+    """The loss of a step against a hand-made mean over every scored position."""
+    blocks = Blocks(Stories.open(tokens, "train"), tiny.model.context, 0)
+    trainer = Trainer(tiny, blocks, CPU)
+    ids, targets = map(torch.from_numpy, blocks.batch(0, tiny.training.batch))
+    with torch.no_grad():
+        probabilities = trainer.model(ids).double().softmax(-1)
+    total, count = 0.0, 0
+    for b in range(ids.shape[0]):
+        for t in range(ids.shape[1]):
+            if targets[b, t] >= 0:
+                total -= float(probabilities[b, t, targets[b, t]].log())
+                count += 1
+    assert trainer.step()[0].item() == pytest.approx(total / count, rel=1e-5)
+
+
+def test_checkpoints_are_kept_and_complete(tiny: Recipe, tokens: Path, tmp_path: Path):
+    last = train(tiny, tokens, tmp_path)
+    assert [p.name for p in every(tmp_path)] == ["step-000010", "step-000012"]
+    assert sorted(p.name for p in last.iterdir()) == [
+        "model.safetensors",
+        "optimizer.safetensors",
+        "state.json",
+    ]
+    state = read_state(last)
+    assert (state["step"], state["blocks"], state["tokens"]) == (12, 48, 12 * 4 * 48)
+    assert state["threads"] == torch.get_num_threads() and state["device"] == "cpu"
+
+
+def script(recipe: Recipe, tokens: Path, out: Path, folder: Path) -> list[str]:
+    """Return the command of another process that does this training."""
+    (folder / "recipe.toml").write_text(recipe.to_toml())
+    code = (
+        "import sys; from pathlib import Path; from aurelius.recipe import Recipe; "
+        "from aurelius.training import train; "
+        "train(Recipe.load(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), device='cpu')"
+    )
+    return [sys.executable, "-c", code, str(folder / "recipe.toml"), str(tokens), str(out)]
+
+
+def wait_for(path: Path, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 120
+    while not path.exists():
+        assert process.poll() is None, "it ended too early"
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def test_killed_and_run_again_ends_bit_for_bit_the_same(tiny: Recipe, tokens: Path, tmp_path: Path):
+    recipe = tiny.with_(**{"training.steps": 400, "training.keep": 100})
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    subprocess.run(script(recipe, tokens, straight, tmp_path), check=True)
+    for step in (5, 60, 200):
+        process = subprocess.Popen(script(recipe, tokens, broken, tmp_path))
+        wait_for(broken / f"step-{step:06d}", process)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    subprocess.run(script(recipe, tokens, broken, tmp_path), check=True)
+    assert weights(straight) == weights(broken)
+
+    def steps(folder: Path) -> list[tuple[int, float]]:
+        lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+        return [(line["step"], line["valid_loss"]) for line in lines if "valid_loss" in line]
+
+    assert steps(straight) == steps(broken), "the metrics tell one training, without gap or repetition"
+
+
+def test_metrics_are_cut_back_to_the_checkpoint(tiny: Recipe, tokens: Path, tmp_path: Path):
+    train(tiny, tokens, tmp_path)
+    before = (tmp_path / "metrics.jsonl").read_text()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 13, "tokens": 1, "loss": 1.0}\n{"step": 14, "to')
+    train(tiny, tokens, tmp_path)
+    assert (tmp_path / "metrics.jsonl").read_text() == before
+
+
+def test_another_recipe_is_refused(tiny: Recipe, tokens: Path, tmp_path: Path):
+    train(tiny, tokens, tmp_path)
+    before = weights(tmp_path)
+    with pytest.raises(RunError, match="another recipe"):
+        train(tiny.with_(**{"training.steps": 13}), tokens, tmp_path)
+    assert weights(tmp_path) == before
+
+
+class Listening(Progress):
+    def __init__(self):
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+def test_other_versions_or_threads_are_told(tiny: Recipe, tokens: Path, tmp_path: Path):
+    state_file = train(tiny, tokens, tmp_path) / "state.json"
+    state = json.loads(state_file.read_text())
+    state["threads"] = 77
+    state["versions"]["torch"] = "1.0"
+    state_file.write_text(json.dumps(state))
+    progress = Listening()
+    train(tiny, tokens, tmp_path, progress=progress)
+    told = " ".join(progress.warnings)
+    assert "threads 77" in told and "torch 1.0" in told
+
+
+def test_nan_stops_and_names_the_last_good_checkpoint(
+    tiny: Recipe, tokens: Path, tmp_path: Path, monkeypatch
+):
+    from aurelius.model import Llama
+
+    healthy, calls = Llama.loss, []
+
+    def sick(self, ids, targets):
+        calls.append(1)
+        return healthy(self, ids, targets) * (float("nan") if len(calls) == 8 else 1)
+
+    monkeypatch.setattr(Llama, "loss", sick)
+    with pytest.raises(TrainingDiverged, match=r"step 8.*step-000005.*learning_rate"):
+        train(tiny, tokens, tmp_path)
+    assert latest(tmp_path).name == "step-000005"
+    assert all(torch.isfinite(t).all() for t in _tensors(latest(tmp_path)))
+
+
+def _tensors(checkpoint: Path):
+    from safetensors.torch import load_file
+
+    return load_file(checkpoint / "model.safetensors").values()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_asked_to_stop_it_keeps_a_checkpoint(tiny, tokens: Path, tmp_path: Path, number: int, code: int):
+    recipe = tiny.with_(**{"training.steps": 3000, "training.checkpoint_every": 3000})
+    threading.Timer(1.0, os.kill, (os.getpid(), number)).start()
+    with pytest.raises(Interrupted, match="stopped by SIG") as caught:
+        train(recipe, tokens, tmp_path)
+    assert caught.value.exit_code == code
+    assert 0 < read_state(latest(tmp_path))["step"] < 3000
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "the handlers are put back"
+
+
+def test_training_works_off_the_main_thread(tiny: Recipe, tokens: Path, tmp_path: Path):
+    thread = threading.Thread(target=train, args=(tiny, tokens, tmp_path))
+    thread.start()
+    thread.join()
+    assert latest(tmp_path).name == "step-000012"
