@@ -4,9 +4,10 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from aurelius import recipes
 from aurelius.export.huggingface import config
 from aurelius.model import Cache, Llama
-from aurelius.recipe import Recipe, shipped
+from aurelius.recipe import Recipe
 from aurelius.tokens import IGNORED
 
 
@@ -24,7 +25,7 @@ def pair(recipe: Recipe) -> tuple[Llama, LlamaForCausalLM]:
     return ours, stock
 
 
-@pytest.mark.parametrize("name", shipped())
+@pytest.mark.parametrize("name", recipes.NAMES)
 @torch.no_grad()
 def test_logits_equal_stock_llama(name: str):
     recipe = Recipe.load(name)

@@ -183,10 +183,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from aurelius.lm import open_model
 
     documents = [text for text in open_file(Path(options.on), options.column).stories if text]
-    # A recipe's name stands for its run, as everywhere.
-    default = Path("runs") / options.recipe
-    source = str(default) if not Path(options.recipe).exists() and default.is_dir() else options.recipe
-    model = open_model(source, options.device)
+    model = open_model(_model(options.recipe), options.device)
     figures = measure(model, documents, _progress(sys.stderr)).as_json()
     figures = {"model": model.name, "on": options.on, "parameters": model.parameters, **figures}
     if options.json:
@@ -197,6 +194,12 @@ def _evaluate(options: argparse.Namespace) -> None:
             f"{value:,}" if isinstance(value, int) else f"{value:.4f}" if isinstance(value, float) else value
         )
         print(f"{name.replace('_', ' '):24}{text}")
+
+
+def _model(name: str) -> str:
+    """Return the model meant; a recipe's name stands for its run, as everywhere."""
+    run = Path("runs") / name
+    return str(run) if not Path(name).exists() and run.is_dir() else name
 
 
 def _generate(options: argparse.Namespace) -> None:
@@ -216,7 +219,7 @@ def _generate(options: argparse.Namespace) -> None:
         option = str(first["loc"][0]).replace("_", "-")
         raise RecipeError(f"--{option} {first['input']}: {first['msg']}") from None
     seed = random.randrange(2**31) if options.seed is None else options.seed
-    model = open_model(options.model, options.device)
+    model = open_model(_model(options.model), options.device)
     print(options.prompt.rstrip(), end="", flush=True)
     for piece in generate(model, options.prompt, sampling, seed):
         print(piece, end="", flush=True)
@@ -224,9 +227,10 @@ def _generate(options: argparse.Namespace) -> None:
 
 
 def _recipes(options: argparse.Namespace) -> None:
-    from aurelius.recipe import Recipe, shipped
+    from aurelius import recipes
+    from aurelius.recipe import Recipe
 
-    for name in shipped():
+    for name in recipes.NAMES:
         print(f"{name:16}{Recipe.load(name).description}")
 
 

@@ -7,13 +7,13 @@ combinations are refused before anything runs. What a machine decides (device, t
 import difflib
 import tomllib
 from collections.abc import Iterator, Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
 import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from aurelius import recipes
 from aurelius.errors import RecipeError
 
 SPECIAL_TOKENS = ("<s>", "</s>", "<unk>", "<sink>")
@@ -214,14 +214,14 @@ class Recipe(Part):
             if not path.is_file():
                 raise RecipeError(f"recipe file {path} is not there")
             text, where = _read(path), str(path)
-        elif str(source) in shipped():
-            text, where = _shipped_text(str(source)), f"recipe '{source}'"
+        elif str(source) in recipes.NAMES:
+            text, where = recipes.text(str(source)), f"recipe '{source}'"
         else:
-            near = difflib.get_close_matches(str(source), shipped(), 1)
+            near = difflib.get_close_matches(str(source), recipes.NAMES, 1)
             hint = f"; did you mean '{near[0]}'?" if near else ""
             raise RecipeError(
                 f"no recipe or run folder '{source}'{hint} "
-                f"(recipes: {', '.join(shipped())}; or give the path of a .toml file)"
+                f"(recipes: {', '.join(recipes.NAMES)}; or give the path of a .toml file)"
             )
         try:
             table = tomllib.loads(text)
@@ -277,15 +277,6 @@ class Recipe(Part):
         return Recipe.of(table)
 
 
-def shipped() -> list[str]:
-    """Return the names of the recipes that come with Aurelius, smallest model first."""
-    names = [
-        f.name.removesuffix(".toml") for f in files("aurelius.recipes").iterdir() if f.name.endswith(".toml")
-    ]
-    order = ("pico", "nano", "v0.5", "small", "large-portable", "large")
-    return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
-
-
 def parse_override(text: str) -> tuple[str, Any]:
     """Split ``key=value`` as given to ``--set``; the value is read as TOML, else taken as text.
 
@@ -306,10 +297,6 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path} is not UTF-8 text (byte {error.start})") from None
-
-
-def _shipped_text(name: str) -> str:
-    return (files("aurelius.recipes") / f"{name}.toml").read_text(encoding="utf-8")
 
 
 def _set(table: dict[str, Any], dotted: str, value: Any) -> None:

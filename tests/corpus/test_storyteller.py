@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aurelius.corpus.storyteller import stories, tell
-from aurelius.corpus.storyteller.bound import at_least
 from aurelius.corpus.storyteller.casting import article, table
 from aurelius.corpus.storyteller.grammar import Tale, rule, template
 from aurelius.corpus.storyteller.teller import compose, plots
+from tests.corpus.bound import at_least
 
 GOLDEN = "408297899aeca01fe8860c0720e561aaea9f5ed45df39558569ceb2b53d5a371"
 MALE = {"he", "him", "his", "himself"}
