@@ -1,10 +1,14 @@
 """What tests share: the real samples where they are, and one tiny finished run."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from aurelius.pipeline import run as run_pipeline
+from aurelius.progress import Progress, Task
 from aurelius.recipe import Recipe
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -20,6 +24,7 @@ TINY = {
     "model.heads": 4,
     "model.kv_heads": 2,
     "model.context": 48,
+    "model.rope_theta": 812.5,  # not what a reader falls back to
     "training.steps": 12,
     "training.batch": 4,
     "training.log_every": 2,
@@ -45,6 +50,28 @@ def shared(name: str) -> Path:
     if not path.exists():
         pytest.skip(f"the shared data ({name}) is not here")
     return path
+
+
+class Alarm(Progress):
+    """Raises a signal in this process when training has done some steps, however long they take."""
+
+    def __init__(self, number: int, after: int):
+        self.number, self.after = number, after
+
+    @contextmanager
+    def task(self, title: str, total: int | None, unit: str, done: int = 0) -> Iterator[Task]:
+        task = Task(title, total, unit, done)
+        advance = task.advance
+
+        def ring(count: int = 1, info: str = "") -> None:
+            advance(count, info)
+            self.after -= bool(count)
+            if self.after == 0:
+                os.kill(os.getpid(), self.number)
+
+        if title == "training":
+            task.advance = ring  # pyright: ignore[reportAttributeAccessIssue]
+        yield task
 
 
 @pytest.fixture(scope="session")

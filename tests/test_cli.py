@@ -1,15 +1,15 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 
 from aurelius import cli
-from tests.conftest import TINY
+from tests.conftest import TINY, Alarm
 
 SETTINGS = [word for key, value in TINY.items() if key != "name" for word in ("--set", f"{key}={value}")]
 
@@ -161,19 +161,67 @@ def test_misuse_exits_2_with_one_clear_complaint(capsys, elsewhere: Path, case: 
     arguments, words = found[case]
     code, _, err = call(capsys, *arguments)
     assert code == 2
-    assert words in err and "Traceback" not in err
+    assert words in err
+    assert err.startswith("usage: ") or err.count("\n") == 1, "one line"
     assert not (elsewhere / "runs/pico/training").exists()
 
 
 def test_another_recipes_folder_exits_2(capsys, tiny_run: Path):
     code, _, err = call(capsys, "run", "nano", "--out", str(tiny_run))
-    assert code == 2 and "was made with another recipe" in err and "model.d_model: 32 there, 128 asked" in err
+    assert (
+        code == 2
+        and "was made with another recipe" in err
+        and "model.d_model is 32 there and 128 here" in err
+    )
 
 
 def test_an_unwritable_folder_exits_1(capsys, elsewhere: Path):
     (elsewhere / "file").write_text("")
     code, _, err = call(capsys, "run", "pico", "--out", "file/run")
     assert code == 1 and "Not a directory" in err and "file/run" in err
+
+
+LIMITED = (
+    "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+    "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2); "
+    "from aurelius.cli import main; sys.exit(main(sys.argv[2:]))"
+)
+
+
+@pytest.mark.parametrize("limit", [20_000, 60_000])  # bytes: stops the corpus, the checkpoint
+def test_a_write_that_fails_half_way_exits_1_and_can_be_gone_on_with(capsys, elsewhere: Path, limit: int):
+    command = [sys.executable, "-c", LIMITED, str(limit), "run", "pico", *SETTINGS]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1 and "File too large" in done.stderr and "Traceback" not in done.stderr
+    assert call(capsys, "run", "pico", *SETTINGS, "--device", "cpu")[0] == 0
+
+
+def test_a_mistake_does_not_spoil_the_folder(capsys, elsewhere: Path):
+    (elsewhere / "good.txt").write_text("\n\n".join(f"The cat number {n} sat on a mat." for n in range(99)))
+    assert call(capsys, "corpus", "pico", "--corpus", "tpyo.txt")[0] == 2
+    code, _, err = call(capsys, "corpus", "pico", "--corpus", "good.txt", "--set", "corpus.min_words=2")
+    assert (code, err) == (0, "")
+
+
+def test_options_without_meaning_are_refused(capsys, tiny_run: Path):
+    for arguments in (("--json",), ("--on", "x.txt", "--minutes", "1")):
+        code, _, err = call(capsys, "evaluate", str(tiny_run), *arguments)
+        assert code == 2 and "has no meaning" in err
+
+
+def test_generate_samples_as_the_run_says(capsys, tiny_run: Path, tmp_path: Path):
+    greedy = Path(shutil.copytree(tiny_run, tmp_path / "greedy"))
+    recipe = (greedy / "recipe.toml").read_text().replace("temperature = 0.5", "temperature = 0.0")
+    (greedy / "recipe.toml").write_text(recipe)
+    stories = {call(capsys, "generate", str(greedy), "One day", "--seed", str(n))[1] for n in range(4)}
+    assert len(stories) == 1
+    assert call(capsys, "generate", str(greedy), "a\udcff")[0] == 2
+
+
+def test_the_reader_of_a_pipe_may_go_away(tiny_run: Path):
+    command = f"{sys.executable} -m aurelius.cli recipes | head -c 1"
+    done = subprocess.run(["bash", "-c", command + "; exit ${PIPESTATUS[0]}"], capture_output=True, text=True)
+    assert done.returncode in (0, 1) and done.stderr == ""
 
 
 def test_a_full_disk_exits_1(capsys, monkeypatch):
@@ -185,8 +233,8 @@ def test_a_full_disk_exits_1(capsys, monkeypatch):
     assert code == 1 and "No space left on device" in err and "free some space" in err
 
 
-def test_ctrl_c_exits_130_and_keeps_a_checkpoint(capsys, elsewhere: Path):
-    threading.Timer(3.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+def test_ctrl_c_exits_130_and_keeps_a_checkpoint(capsys, elsewhere: Path, monkeypatch):
+    monkeypatch.setattr(cli, "_progress", lambda: Alarm(signal.SIGINT, 5))
     long = ["--set", "training.steps=100000", "--set", "training.checkpoint_every=100000"]
     code, _, err = call(capsys, "run", "pico", *SETTINGS, *long, "--device", "cpu")
     assert code == 130 and "stopped by SIGINT at step" in err

@@ -72,7 +72,8 @@ def test_loss_is_summed_over_the_targets_that_count(tiny: Recipe):
 
 def test_initial_weights_follow_the_seed_and_predict_evenly(tiny: Recipe):
     a, b, c = (Llama(tiny.model, 420) for _ in range(3))
-    a.initialise(0), b.initialise(0), c.initialise(1)
+    for model, seed in ((a, 0), (b, 0), (c, 1)):
+        model.initialise(seed)
     weight = "model.layers.1.mlp.up_proj.weight"
     assert torch.equal(a.state_dict()[weight], b.state_dict()[weight])
     assert not torch.equal(a.state_dict()[weight], c.state_dict()[weight])

@@ -2,13 +2,16 @@ import errno
 import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from aurelius import artifacts
-from aurelius.errors import RunError, StorageError
+from aurelius.errors import RecipeError, RunError, StorageError
 from aurelius.pipeline import NAMES, STAGES, run
 from aurelius.recipe import Recipe
 from tests.test_artifacts import flip
@@ -23,7 +26,7 @@ def digests(folder: Path) -> dict[str, str]:
     return {
         p.relative_to(folder).as_posix(): artifacts.sha256(p)
         for p in folder.rglob("*")
-        if p.is_file() and p.name != "manifest.json" and "superseded" not in p.parts
+        if p.is_file() and p.name != "manifest.json" and not {"superseded", ".lock"} & set(p.parts)
     }
 
 
@@ -47,10 +50,32 @@ def test_a_finished_run_has_the_folder_of_the_design(tiny_run: Path):
 def test_again_does_nothing_fast(tiny, copy: Path):
     before = digests(copy)
     started = time.monotonic()
-    assert run(tiny, copy).done == []
-    assert run(copy).done == []
+    code = (
+        "import sys, aurelius; assert aurelius.run(sys.argv[1]).done == []; "
+        "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(copy)]).returncode == 0
     assert time.monotonic() - started < 3
+    assert run(tiny, copy).done == []
     assert digests(copy) == before
+
+
+def test_a_folder_in_use_is_left_alone(tiny, copy: Path):
+    with FileLock(copy / ".lock"), pytest.raises(RunError, match="another aurelius is at work"):
+        run(tiny, copy)
+
+
+def test_a_change_that_touches_nothing_done_needs_no_leave(tiny, tmp_path: Path):
+    run(tiny, tmp_path / "run", until="tokenizer")
+    changed = {"training.steps": 3, "description": "better"}
+    assert run(tiny, tmp_path / "run", overrides=changed, until="tokens").done == ["tokens"]
+    with pytest.raises(RunError, match="touches tokenizer, tokens"):
+        run(tmp_path / "run", overrides={"tokenizer.split": "glued"}, until="tokens")
+
+
+def test_no_such_stage(tiny, tmp_path: Path):
+    with pytest.raises(RunError, match="no stage 'pack'"):
+        run(tiny, tmp_path / "run", until="pack")
 
 
 def test_a_run_is_reproducible(tiny, tiny_run: Path, tmp_path: Path):
@@ -65,7 +90,7 @@ def test_a_changed_recipe_names_fields_and_stages(tiny, copy: Path):
     before = digests(copy)
     with pytest.raises(RunError) as caught:
         run(tiny, copy, overrides={"training.steps": 14, "training.seed": 3})
-    for words in ("training.steps: 12 there, 14 asked", "training.seed: 0 there, 3 asked"):
+    for words in ("training.steps is 12 there and 14 here", "training.seed is 0 there and 3 here"):
         assert words in str(caught.value)
     assert "touches training, evaluation, export" in str(caught.value)
     assert digests(copy) == before
@@ -162,7 +187,16 @@ def test_minutes_are_turned_into_steps_once(tiny, tmp_path: Path):
     assert steps > 0 and Recipe.load(tmp_path / "run/recipe.toml").training.steps == steps
     again = run(tiny, tmp_path / "run", minutes=0.01, until="training")
     assert again.done == [] and again.recipe.training.steps == steps
-    with pytest.raises(RunError, match=r"training\.minutes: 0\.01 there, 0\.02 asked"):
+    assert run(tmp_path / "run", until="training").done == []
+    with pytest.raises(RunError, match=r"training\.batch is 4 there and 8 here"):
+        run(tiny, tmp_path / "run", minutes=0.01, overrides={"training.batch": 8})
+    with pytest.raises(RecipeError, match="both"):
+        run(tiny, tmp_path / "run", minutes=0.01, overrides={"training.steps": 8})
+    counted = run(tmp_path / "run", overrides={"training.steps": 3}, update=True, until="training")
+    assert (counted.recipe.training.steps, counted.recipe.training.minutes) == (3, 0)
+    first = run(tiny, tmp_path / "run", minutes=0.01, update=True, until="training", device="cpu")
+    assert first.recipe.training.steps > 3
+    with pytest.raises(RunError, match=r"training\.minutes is 0\.01 there and 0\.02 here"):
         run(tiny, tmp_path / "run", minutes=0.02)
 
 

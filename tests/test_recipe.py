@@ -9,7 +9,7 @@ from aurelius import recipes
 from aurelius.errors import RecipeError
 from aurelius.recipe import Recipe, parse_override
 
-# Golden: the reference card's family and llama2.c's stories260K, in DESIGN.
+# Golden: the reference cards of the Aurelius family, and llama2.c's stories260K.
 PARAMETERS = {
     "pico": 260_032,
     "nano": 1_488_768,

@@ -7,7 +7,7 @@ atomically. Resuming, caching, reproducibility and "what made this file?" all fo
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -171,11 +171,11 @@ class Manifest:
         return [s for s, e in self.sources.items() if Path(s).exists() and not e.describes(Path(s), verify)]
 
 
-def describe(folder: Path, files: Iterable[Path] | None = None) -> dict[str, Entry]:
+def describe(folder: Path) -> dict[str, Entry]:
     """Return the entries of a folder's files (all but the manifest and hidden ones), by relative path."""
-    found = files if files is not None else sorted(folder.rglob("*"))
+    found = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
     return {
-        path.relative_to(folder).as_posix(): Entry.of(path)
-        for path in found
-        if path.is_file() and path.name != MANIFEST and not path.name.startswith(".")
+        name.as_posix(): Entry.of(path)
+        for name, path in found.items()
+        if path.name != MANIFEST and not any(part.startswith(".") for part in name.parts)
     }

@@ -1,13 +1,14 @@
 """The command line: parses, calls, prints. No logic lives here."""
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from aurelius import __version__
-from aurelius.errors import AureliusError
+from aurelius.errors import AureliusError, RecipeError
 
 STAGE_VERBS = {
     "corpus": ("corpus", "read, clean and split the stories"),
@@ -28,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"aurelius: {error}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:  # the reader of our output went away; nothing more to say to it
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
         from aurelius.pipeline import storage_error
@@ -58,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = verbs.add_parser("evaluate", help="measure a run, or any causal language model on a file")
     _run_options(evaluate, "a run folder or recipe; with --on also a Hugging Face folder or hf:owner/name")
     evaluate.add_argument("--on", metavar="FILE", help="stories to measure on, as they stand in the file")
-    evaluate.add_argument("--column", default="text", help="the column or key with the text (default: text)")
+    evaluate.add_argument("--column", help="the file's column or key with the text (default: text)")
     evaluate.add_argument("--json", action="store_true", help="print the figures as JSON")
     evaluate.set_defaults(act=_evaluate, until="evaluation")
 
@@ -174,6 +175,10 @@ def _summary(run: Path, exported: bool) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    unused = ("column", "json") if not options.on else ("out", "corpus", "minutes", "set", "update", "verify")
+    for name in unused:
+        if getattr(options, name):
+            raise RecipeError(f"--{name} has no meaning {'with' if options.on else 'without'} --on FILE")
     if not options.on:
         return _run(options)
     import json
@@ -182,8 +187,8 @@ def _evaluate(options: argparse.Namespace) -> None:
     from aurelius.evaluation import measure
     from aurelius.lm import open_model
 
-    documents = [text for text in open_file(Path(options.on), options.column).stories if text]
-    model = open_model(_model(options.recipe), options.device)
+    documents = [text for text in open_file(Path(options.on), options.column or "text").stories if text]
+    model = open_model(options.recipe, options.device)
     figures = measure(model, documents, _progress(sys.stderr)).as_json()
     figures = {"model": model.name, "on": options.on, "parameters": model.parameters, **figures}
     if options.json:
@@ -196,30 +201,26 @@ def _evaluate(options: argparse.Namespace) -> None:
         print(f"{name.replace('_', ' '):24}{text}")
 
 
-def _model(name: str) -> str:
-    """Return the model meant; a recipe's name stands for its run, as everywhere."""
-    run = Path("runs") / name
-    return str(run) if not Path(name).exists() and run.is_dir() else name
-
-
 def _generate(options: argparse.Namespace) -> None:
     import random
 
     from pydantic import ValidationError
 
-    from aurelius.errors import RecipeError
     from aurelius.generation import Sampling, generate
     from aurelius.lm import open_model
+    from aurelius.tokenizer import check_text
 
+    check_text(options.prompt)
     given = {k: v for k in Sampling.model_fields if (v := getattr(options, k)) is not None}
     try:
-        sampling = Sampling(**given)
+        Sampling(**given)  # before the model is loaded
     except ValidationError as error:
         first = error.errors()[0]
-        option = str(first["loc"][0]).replace("_", "-")
+        option = str(first["loc"][0]).replace("_new_", "_").replace("_", "-")
         raise RecipeError(f"--{option} {first['input']}: {first['msg']}") from None
     seed = random.randrange(2**31) if options.seed is None else options.seed
-    model = open_model(_model(options.model), options.device)
+    model = open_model(options.model, options.device)
+    sampling = model.sampling.model_copy(update=given)
     print(options.prompt.rstrip(), end="", flush=True)
     for piece in generate(model, options.prompt, sampling, seed):
         print(piece, end="", flush=True)
@@ -239,8 +240,7 @@ def _show(options: argparse.Namespace) -> None:
     from aurelius.recipe import Recipe
     from aurelius.training.budget import memory_bytes, seconds_per_step
 
-    path = Path(options.recipe) / "recipe.toml"
-    recipe = Recipe.load(path if path.is_file() else options.recipe, _overrides(options))
+    recipe = Recipe.load(options.recipe, _overrides(options))
     print(recipe.to_toml())
     steps = recipe.training.steps
     per_step = seconds_per_step(recipe, options.device)

@@ -1,10 +1,11 @@
 """Where the arithmetic happens."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
-from aurelius.errors import RecipeError
+from aurelius.errors import MemoryExhausted, RecipeError, first_line
 
 
 def pick(name: str = "auto") -> torch.device:
@@ -20,13 +21,24 @@ def pick(name: str = "auto") -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise RecipeError(
-            f"device '{name}' cannot be used here ({str(error).splitlines()[0]}); use auto, cpu, cuda or mps"
+            f"device '{name}' cannot be used here ({first_line(error)}); use auto, cpu, cuda or mps"
         ) from None
     return device
 
 
+@contextmanager
+def memory_errors(advice: str) -> Iterator[None]:
+    """Turn running out of memory into a `MemoryExhausted` that ends with ``advice``."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:  # the CPU's allocator raises a bare RuntimeError
+        if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and "allocate" not in str(error):
+            raise
+        raise MemoryExhausted(f"out of memory: {first_line(error)} {advice}") from error
+
+
 def precision(device: torch.device) -> AbstractContextManager:
-    """Return the context of a forward pass: bf16 products on CUDA, float32 elsewhere."""
+    """Return the context of training's forward pass: bf16 products on CUDA, float32 elsewhere."""
     if device.type == "cuda":
         return torch.autocast("cuda", torch.bfloat16)
     return nullcontext()

@@ -39,6 +39,12 @@ class HubError(AureliusError):
     exit_code = 1
 
 
+class MemoryExhausted(AureliusError):
+    """The device's memory does not hold what was asked."""
+
+    exit_code = 1
+
+
 class TrainingDiverged(AureliusError):
     """The loss or the gradient is no longer a finite number."""
 
@@ -51,3 +57,8 @@ class Interrupted(AureliusError):
     def __init__(self, message: str, exit_code: int = 130):
         super().__init__(message)
         self.exit_code = exit_code
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of a library's message, or the error's kind where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from aurelius import device as devices
 from aurelius import tokenizer as tokenizers
-from aurelius.errors import HubError, ModelError
+from aurelius.errors import HubError, ModelError, first_line
 from aurelius.model import Cache, Llama
 from aurelius.recipe import BOS, EOS, SINK, UNK, Recipe
+from aurelius.recipe import GenerationRecipe as Sampling
 
 
 class LanguageModel(Protocol):
@@ -25,6 +26,7 @@ class LanguageModel(Protocol):
     parameters: int
     prefix: list[int]  # ids before every text, as at inference
     banned: list[int]  # ids that are never generated
+    sampling: Sampling  # how it writes unless told otherwise
 
     @property
     def end(self) -> int | None:
@@ -60,8 +62,9 @@ class LanguageModel(Protocol):
 class RunModel:
     """A model trained here, with its run's tokenizer."""
 
-    def __init__(self, model: Llama, tokenizer_file: Path, name: str):
+    def __init__(self, model: Llama, tokenizer_file: Path, name: str, sampling: Sampling | None = None):
         self.model, self.name = model.eval(), name
+        self.sampling = sampling or Sampling()
         self.tokenizer = tokenizers.load(tokenizer_file)
         self.context, self.vocab_size = model.shape.context, model.vocab_size
         self.parameters = sum(p.numel() for p in model.parameters())
@@ -76,14 +79,16 @@ class RunModel:
         """Open the newest checkpoint of a run folder.
 
         Raises:
-            ModelError: nothing is trained yet, or a file is damaged.
+            ModelError: nothing is trained yet, or the weights are damaged.
+            RunError, RecipeError, TokenizerError: another file of the run is missing or damaged.
         """
         from aurelius.training.checkpoint import latest, load_model
 
-        recipe = Recipe.load(run / "recipe.toml")
+        recipe = Recipe.load(run)
         path = latest(run / "training")
         model = load_model(recipe, path, devices.pick(device))
-        return cls(model, run / "tokenizer" / "tokenizer.json", f"{run.name}, {path.name}")
+        name = f"{run.name}, {path.name}"
+        return cls(model, run / "tokenizer" / "tokenizer.json", name, recipe.generation)
 
     def encode(self, text: str) -> list[int]:
         """See `LanguageModel`."""
@@ -96,8 +101,7 @@ class RunModel:
     @torch.no_grad()
     def logits(self, ids: Tensor) -> Tensor:
         """See `LanguageModel`."""
-        with devices.precision(self.device):
-            return self.model(ids.to(self.device)).float()
+        return self.model(ids.to(self.device))
 
     def new_cache(self) -> Cache:
         """See `LanguageModel`."""
@@ -106,8 +110,7 @@ class RunModel:
     @torch.no_grad()
     def following(self, ids: list[int], cache: Cache) -> Tensor:
         """See `LanguageModel`."""
-        with devices.precision(self.device):
-            return self.model(torch.tensor([ids], device=self.device), cache)[0, -1].float().cpu()
+        return self.model(torch.tensor([ids], device=self.device), cache)[0, -1].cpu()
 
 
 class TransformersModel:
@@ -124,14 +127,15 @@ class TransformersModel:
 
         where = source.removeprefix("hf:")
         try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(where)
+            # Asked for nothing but weights: no code of the folder's is run, no pickle is read.
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
             self.model: Any = AutoModelForCausalLM.from_pretrained(
-                where, use_safetensors=True, dtype=torch.float32
+                where, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
             )
         except Exception as error:  # transformers raises many kinds for one user's mistake
             kind = HubError if source.startswith("hf:") else ModelError
             raise kind(
-                f"{source} cannot be loaded as a causal language model: {_first_line(error)}"
+                f"{source} cannot be loaded as a causal language model: {first_line(error)}"
             ) from error
         self.device = devices.pick(device)
         self.model.to(self.device).eval()
@@ -143,11 +147,12 @@ class TransformersModel:
         self.parameters = self.model.num_parameters()
         self.end, self.unknown = self.tokenizer.eos_token_id, self.tokenizer.unk_token_id
         special = set(self.tokenizer.all_special_ids)
-        self.prefix = [i for i in self.tokenizer("").input_ids if i in special]
+        self.prefix = [i for i in self.tokenizer("").input_ids if i in special and i != self.end]
         if not self.prefix:  # as good a beginning as such a model knows
             begin = (self.tokenizer.bos_token_id, self.end)
             self.prefix = [i for i in begin if i is not None][:1]
         self.banned = sorted(special - {self.end})
+        self.sampling = _sampling(self.model.generation_config)
 
     def encode(self, text: str) -> list[int]:
         """See `LanguageModel`."""
@@ -181,6 +186,8 @@ class TransformersModel:
 def open_model(source: str, device: str = "auto") -> LanguageModel:
     """Open a run folder, a Hugging Face folder, or ``hf:owner/name``.
 
+    A name that is no path, such as ``nano``, stands for the run ``runs/nano``.
+
     Raises:
         ModelError: it is none of these, or damaged.
         HubError: the hub cannot be reached or does not have it.
@@ -188,13 +195,19 @@ def open_model(source: str, device: str = "auto") -> LanguageModel:
     path = Path(source)
     if source.startswith("hf:"):
         return TransformersModel(source, device)
+    if not path.exists() and (Path("runs") / path).is_dir():
+        path = Path("runs") / path
     if (path / "recipe.toml").is_file():
         return RunModel.open(path, device)
     if (path / "config.json").is_file():
-        return TransformersModel(source, device)
+        return TransformersModel(str(path), device)
     what = "holds neither recipe.toml (a run) nor config.json (a model)" if path.is_dir() else "is not there"
     raise ModelError(f"{source} {what}; give a run folder, a Hugging Face folder, or hf:owner/name")
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _sampling(config: Any) -> Sampling:
+    """Return what a generation_config.json says, where it samples at all."""
+    if not config.do_sample:
+        return Sampling()
+    given = {name: getattr(config, name, None) for name in Sampling.model_fields}
+    return Sampling(**{name: value for name, value in given.items() if value is not None})

@@ -7,18 +7,22 @@ gone on with; one that no longer matches is refused, or, under ``update``, set a
 import errno
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aurelius.artifacts import MANIFEST, Entry, Manifest, describe, write_bytes
-from aurelius.errors import RunError, StorageError
+from filelock import FileLock, Timeout
+
+from aurelius.artifacts import MANIFEST, Entry, Manifest, describe, sync, write_bytes
+from aurelius.errors import RecipeError, RunError, StorageError
 from aurelius.progress import SILENT, Progress
 from aurelius.recipe import Recipe
 
 RECIPE = "recipe.toml"
 ASIDE = "superseded"
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -136,20 +140,24 @@ def run(
         AureliusError: see the stages; `RunError` where the folder comes from another recipe or is damaged,
             `StorageError` where the disk refuses.
     """
-    asked, folder = _resolve(recipe, out, dict(overrides or {}), minutes)
+    if until not in NAMES:
+        raise RunError(f"there is no stage '{until}'; the stages are {', '.join(NAMES)}")
     if device != "auto":  # a mistake shows before the first stage, not at the fourth
         from aurelius.device import pick
 
         pick(device)
     try:
-        settled = _settle(asked, folder, update, progress)
-        result = Run(folder, settled)
-        for stage in STAGES[: NAMES.index(until) + 1]:
-            if _is_done(stage, result, update, verify, progress):
-                continue
-            if stage.name == "training":
-                result.recipe = _budget(result, device, progress)
-            _do(stage, result, device, progress)
+        asked, folder = _resolve(recipe, out, dict(overrides or {}), minutes)
+        with _alone(folder):
+            result = Run(folder, _settle(asked, folder, update, progress))
+            for stage in STAGES[: NAMES.index(until) + 1]:
+                if _is_done(stage, result, update, verify, progress):
+                    continue
+                if stage.name == "training":
+                    result.recipe = _budget(result, device, progress)
+                _do(stage, result, device, progress)
+    except BrokenPipeError:  # of the reader of our progress, not of the disk
+        raise
     except OSError as error:
         raise storage_error(error) from error
     return result
@@ -169,57 +177,81 @@ def _resolve(
 ) -> tuple[Recipe, Path]:
     """Return the recipe asked for and the run folder."""
     if minutes is not None:
-        overrides |= {"training.minutes": float(minutes), "training.steps": 0}
+        if "training.steps" in overrides:
+            raise RecipeError("both minutes and training.steps are given; one of them is the budget")
+        overrides["training.minutes"] = float(minutes)
+    if "training.steps" in overrides:
+        overrides.setdefault("training.minutes", 0.0)
+    elif overrides.get("training.minutes"):
+        overrides["training.steps"] = 0  # until they are resolved
     if isinstance(recipe, Recipe):
         loaded = recipe.with_(**overrides)
-    elif (Path(recipe) / RECIPE).is_file():
-        folder = Path(recipe)
-        if out is not None and Path(out) != folder:
-            raise RunError(f"{folder} is a run already; to copy its recipe, give {folder / RECIPE}")
-        return Recipe.load(folder / RECIPE, overrides), folder
     else:
         loaded = Recipe.load(recipe, overrides)
+        if (Path(recipe) / RECIPE).is_file():
+            if out is not None and Path(out) != Path(recipe):
+                raise RunError(f"{recipe} is a run already; to copy its recipe, give {Path(recipe) / RECIPE}")
+            return loaded, Path(recipe)
     return loaded, Path(out) if out is not None else Path("runs") / loaded.name
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep others out of a run folder while this process works in it."""
+    path = folder / RECIPE
+    if not path.is_file() and folder.is_dir() and any(p.name != LOCK for p in folder.iterdir()):
+        raise RunError(f"{folder} is neither empty nor a run (no {RECIPE}); give another folder with --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / LOCK, timeout=0):
+            yield
+    except Timeout:
+        raise RunError(
+            f"another aurelius is at work in {folder}; wait for it, or give another folder"
+        ) from None
 
 
 def _settle(asked: Recipe, folder: Path, update: bool, progress: Progress) -> Recipe:
     """Write the recipe into a new folder, or hold it against the one that is there."""
     path = folder / RECIPE
     if not path.is_file():
-        if folder.is_dir() and any(folder.iterdir()):
-            raise RunError(
-                f"{folder} is neither empty nor a run (no {RECIPE}); give another folder with --out"
-            )
         write_bytes(path, asked.to_toml().encode())
         return asked
     saved = Recipe.load(path)
-    if asked.training.minutes and asked.training.minutes == saved.training.minutes:
-        # The same budget as before: it was turned into steps then, once.
-        asked = asked.with_(**{"training.steps": saved.training.steps})
-    before, now = saved.flat(), asked.flat()
-    changed = [key for key in now if now[key] != before[key]]
+    if asked.training.steps == 0:
+        # The same budget for the same work was turned into steps before, once.
+        before = asked.with_(**{"training.steps": saved.training.steps})
+        if (before.tokenizer, before.model, before.training) == (
+            saved.tokenizer,
+            saved.model,
+            saved.training,
+        ):
+            asked = before
+    there, now = saved.flat(), asked.flat()
+    changed = [key for key in now if now[key] != there[key]]
     if not changed:
         return saved
-    touched = _touched({key.split(".")[0] for key in changed})
-    if not update:
-        fields = "".join(f"\n  {key}: {before[key]!r} there, {now[key]!r} asked" for key in changed)
+    sections = {key.split(".")[0] for key in changed}
+    touched = _with_following([stage.name for stage in STAGES if sections & set(stage.parts)])
+    begun = [name for name in touched if (folder / name).is_dir() and any((folder / name).iterdir())]
+    if begun and not update:
+        fields = ", ".join(f"{key} is {there[key]!r} there and {now[key]!r} here" for key in changed)
         raise RunError(
-            f"{folder} was made with another recipe:{fields}\n"
-            f"That touches {', '.join(touched) or 'no stage'}. Give another folder with --out, "
-            "or --update to redo these stages (the old ones are kept aside)"
+            f"{folder} was made with another recipe: {fields}. That touches {', '.join(touched)}. "
+            "Give another folder with --out, or --update to redo these stages (the old ones are kept aside)"
         )
-    _set_aside(folder, touched, progress)
+    _set_aside(folder, begun, progress)
     write_bytes(path, asked.to_toml().encode())
     return asked
 
 
-def _touched(sections: set[str]) -> list[str]:
-    """Return the stages that the recipe's sections decide, and all that build on them."""
-    touched: list[str] = []
+def _with_following(names: list[str]) -> list[str]:
+    """Return the named stages and all that build on them, in order."""
+    found: list[str] = []
     for stage in STAGES:
-        if sections & set(stage.parts) or set(touched) & set(stage.after):
-            touched.append(stage.name)
-    return touched
+        if stage.name in names or set(found) & set(stage.after):
+            found.append(stage.name)
+    return found
 
 
 def _set_aside(folder: Path, stages: list[str], progress: Progress) -> None:
@@ -249,21 +281,12 @@ def _is_done(stage: Stage, run: Run, update: bool, verify: bool, progress: Progr
     problem = _mismatch(stage, run, manifest, verify)
     if problem is None:
         return True
-    later = _following(stage.name)
+    later = _with_following([stage.name])
     if not update:
         raise RunError(f"{problem}. --update redoes {', '.join(later)} and keeps the old folders aside")
     progress.note(problem)
     _set_aside(run.folder, later, progress)
     return False
-
-
-def _following(name: str) -> list[str]:
-    """Return a stage and all that build on it."""
-    found = [name]
-    for stage in STAGES:
-        if set(found) & set(stage.after):
-            found.append(stage.name)
-    return found
 
 
 def _mismatch(stage: Stage, run: Run, manifest: Manifest, verify: bool) -> str | None:
@@ -274,8 +297,9 @@ def _mismatch(stage: Stage, run: Run, manifest: Manifest, verify: bool) -> str |
         return f"{names} {'is' if len(damaged) == 1 else 'are'} missing or changed since the stage ended"
     if changed := manifest.changed_sources(verify):
         return f"{', '.join(changed)} changed since {folder} was made from it"
-    if manifest.recipe != stage.part(run.recipe):
-        return f"{folder} was made with another recipe than {run.folder / RECIPE}"
+    if manifest.recipe != (now := stage.part(run.recipe)):
+        parts = [name for name in now if manifest.recipe.get(name) != now[name]]
+        return f"{folder} was made with another recipe than {run.folder / RECIPE} (its {', '.join(parts)})"
     if manifest.inputs != _inputs(stage, run.folder):
         return f"{folder} was made from other artifacts than those beside it"
     return None
@@ -315,12 +339,15 @@ def _do(stage: Stage, run: Run, device: str, progress: Progress) -> None:
     started = time.monotonic()
     sources = stage.work(Job(run.recipe, run.folder, out, device, progress)) or []
     seconds = time.monotonic() - started
+    outputs = describe(out)
+    for name in outputs:  # on the disk before the manifest that vouches for them
+        sync(out / name)
     Manifest(
         stage=stage.name,
         recipe=stage.part(run.recipe),
         inputs=inputs,
         sources={str(path.absolute()): Entry.of(path) for path in sources},
-        outputs=describe(out),
+        outputs=outputs,
         seconds=round(seconds, 3),
     ).write(out)
     run.done.append(stage.name)

@@ -7,6 +7,7 @@ combinations are refused before anything runs. What a machine decides (device, t
 import difflib
 import tomllib
 from collections.abc import Iterator, Mapping
+from os.path import abspath, expanduser
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,20 +32,25 @@ class CorpusRecipe(Part):
     """Where the stories come from, and which are kept."""
 
     source: str = Field(
-        "storyteller",
+        default="storyteller",
         min_length=1,
         description="'storyteller' (built in), a .txt, .jsonl or .parquet file, or hf:owner/dataset/file",
     )
-    column: str = Field("text", min_length=1, description="the column or key with the text (parquet, jsonl)")
+    column: str = Field(
+        default="text", min_length=1, description="the column or key with the text (parquet, jsonl)"
+    )
     stories: int = Field(
-        0, ge=0, description="stories read at most; 0 reads all, of the endless storyteller 30,000"
+        default=0, ge=0, description="stories kept at most; 0 keeps all, of the endless storyteller 30,000"
     )
-    min_words: int = Field(10, ge=1, description="shorter stories are dropped (words)")
-    max_words: int = Field(2000, ge=1, description="longer stories are dropped (words)")
+    min_words: int = Field(default=10, ge=1, description="shorter stories are dropped (words)")
+    max_words: int = Field(default=2000, ge=1, description="longer stories are dropped (words)")
     valid_fraction: float = Field(
-        0.02, gt=0, lt=0.5, description="share of the stories held out, chosen by a hash of their text"
+        default=0.02,
+        gt=0,
+        lt=0.5,
+        description="share of the stories held out, chosen by a hash of their text",
     )
-    seed: int = Field(0, ge=0, description="seed of the split and of the storyteller")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="seed of the split and of the storyteller")
 
     @model_validator(mode="after")
     def _consistent(self):
@@ -57,16 +63,21 @@ class TokenizerRecipe(Part):
     """The suffix-space BPE tokenizer: a word carries its trailing space."""
 
     vocab_size: int = Field(
-        1536, le=65536, description="tokens, with 4 special and 256 byte tokens (at most 65536: uint16)"
+        default=1536,
+        le=65536,
+        description="tokens, with 4 special and 256 byte tokens (at most 65536: uint16)",
     )
     normalizer: Literal["portable", "reference"] = Field(
-        "portable", description="portable: trailing whitespace becomes one space; reference: the card's rules"
+        default="portable",
+        description="portable: trailing whitespace becomes one space; reference: the card's rules",
     )
     split: Literal["separate", "glued"] = Field(
-        "separate", description="separate: punctuation is parted from words; glued: it stays on them"
+        default="separate", description="separate: punctuation is parted from words; glued: it stays on them"
     )
     max_characters: int = Field(
-        96, ge=1, description="the most frequent characters that become tokens; the others are spelt in bytes"
+        default=96,
+        ge=1,
+        description="the most frequent characters that become tokens; the others are spelt in bytes",
     )
 
     @model_validator(mode="after")
@@ -89,8 +100,8 @@ class ModelRecipe(Part):
     heads: int = Field(ge=1, description="query heads; head_dim is d_model / heads (num_attention_heads)")
     kv_heads: int = Field(ge=1, description="key and value heads, a divisor of heads (num_key_value_heads)")
     context: int = Field(ge=8, description="tokens a block and a prompt hold (max_position_embeddings)")
-    rope_theta: float = Field(10000.0, gt=0, description="base of the rotary position embedding")
-    norm_eps: float = Field(1e-5, gt=0, description="epsilon of RMSNorm (rms_norm_eps)")
+    rope_theta: float = Field(default=10000.0, gt=0, description="base of the rotary position embedding")
+    norm_eps: float = Field(default=1e-5, gt=0, description="epsilon of RMSNorm (rms_norm_eps)")
 
     @property
     def head_dim(self) -> int:
@@ -125,29 +136,41 @@ class TrainingRecipe(Part):
 
     steps: int = Field(ge=0, description="optimizer steps; 0 only with minutes, until they are resolved")
     minutes: float = Field(
-        0.0, ge=0, description="the budget (minutes) that steps were resolved from; 0: none"
+        default=0.0, ge=0, description="the budget (minutes) that steps were resolved from; 0: none"
     )
-    batch: int = Field(8, ge=1, description="blocks a step; a step trains on batch x context tokens")
-    accumulate: int = Field(1, ge=1, description="micro-batches a step is cut into, a divisor of batch")
+    batch: int = Field(default=8, ge=1, description="blocks a step; a step trains on batch x context tokens")
+    accumulate: int = Field(
+        default=1, ge=1, description="micro-batches a step is cut into, a divisor of batch"
+    )
     optimizer: Literal["muon", "adamw"] = Field(
-        "muon", description="muon: Muon for the matrices, AdamW for the rest; adamw: AdamW for all"
+        default="muon", description="muon: Muon for the matrices, AdamW for the rest; adamw: AdamW for all"
     )
-    learning_rate: float = Field(0.008, gt=0, description="peak learning rate of AdamW")
-    muon_learning_rate: float = Field(0.02, gt=0, description="peak learning rate of Muon")
-    weight_decay: float = Field(0.1, ge=0, description="decoupled weight decay of matrices (not of norms)")
-    beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's decay of the first moment")
-    beta2: float = Field(0.98, ge=0, lt=1, description="AdamW's decay of the second moment")
-    momentum: float = Field(0.95, ge=0, lt=1, description="Muon's momentum")
-    warmup: float = Field(0.02, ge=0, le=1, description="share of the steps over which the rate rises")
-    decay: float = Field(0.4, ge=0, le=1, description="share of the steps, at the end, over which it falls")
-    final_rate: float = Field(0.0, ge=0, le=1, description="the rate at the end, as a share of the peak")
-    clip: float = Field(1.0, ge=0, description="the gradient's norm is cut to this; 0 cuts nothing")
-    seed: int = Field(0, ge=0, description="seed of the initial weights and of the order of the stories")
-    log_every: int = Field(10, ge=1, description="steps between lines of metrics.jsonl")
-    validate_every: int = Field(250, ge=1, description="steps between validations")
-    validate_blocks: int = Field(64, ge=1, description="blocks in a validation during training")
-    checkpoint_every: int = Field(250, ge=1, description="steps between checkpoints")
-    keep: int = Field(2, ge=1, description="checkpoints kept, the newest ones")
+    learning_rate: float = Field(default=0.008, gt=0, description="peak learning rate of AdamW")
+    muon_learning_rate: float = Field(default=0.02, gt=0, description="peak learning rate of Muon")
+    weight_decay: float = Field(
+        default=0.1, ge=0, description="decoupled weight decay of matrices (not of norms)"
+    )
+    beta1: float = Field(default=0.9, ge=0, lt=1, description="AdamW's decay of the first moment")
+    beta2: float = Field(default=0.98, ge=0, lt=1, description="AdamW's decay of the second moment")
+    momentum: float = Field(default=0.95, ge=0, lt=1, description="Muon's momentum")
+    warmup: float = Field(
+        default=0.02, ge=0, le=1, description="share of the steps over which the rate rises"
+    )
+    decay: float = Field(
+        default=0.4, ge=0, le=1, description="share of the steps, at the end, over which it falls"
+    )
+    final_rate: float = Field(
+        default=0.0, ge=0, le=1, description="the rate at the end, as a share of the peak"
+    )
+    clip: float = Field(default=1.0, ge=0, description="the gradient's norm is cut to this; 0 cuts nothing")
+    seed: int = Field(
+        default=0, ge=0, lt=2**63, description="seed of the initial weights and of the order of the stories"
+    )
+    log_every: int = Field(default=10, ge=1, description="steps between lines of metrics.jsonl")
+    validate_every: int = Field(default=250, ge=1, description="steps between validations")
+    validate_blocks: int = Field(default=64, ge=1, description="blocks in a validation during training")
+    checkpoint_every: int = Field(default=250, ge=1, description="steps between checkpoints")
+    keep: int = Field(default=2, ge=1, description="checkpoints kept, the newest ones")
 
     @model_validator(mode="after")
     def _consistent(self):
@@ -163,30 +186,38 @@ class TrainingRecipe(Part):
 class EvaluationRecipe(Part):
     """What the run is measured on at the end."""
 
-    stories: int = Field(0, ge=0, description="held-out stories measured, from the first; 0 measures all")
+    stories: int = Field(
+        default=0, ge=0, description="held-out stories measured, from the first; 0 measures all"
+    )
 
 
 class GenerationRecipe(Part):
     """How the published model samples by default (generation_config.json)."""
 
-    temperature: float = Field(0.5, ge=0, description="softmax temperature; 0 takes the likeliest token")
-    min_p: float = Field(0.15, ge=0, le=1, description="tokens below this share of the likeliest are cut")
-    top_k: int = Field(0, ge=0, description="only the k likeliest tokens; 0 keeps all")
-    top_p: float = Field(1.0, gt=0, le=1, description="the likeliest tokens that make up this probability")
-    max_new_tokens: int = Field(128, ge=1, description="tokens generated at most")
+    temperature: float = Field(
+        default=0.5, ge=0, description="softmax temperature; 0 takes the likeliest token"
+    )
+    min_p: float = Field(
+        default=0.15, ge=0, le=1, description="tokens below this share of the likeliest are cut"
+    )
+    top_k: int = Field(default=0, ge=0, description="only the k likeliest tokens; 0 keeps all")
+    top_p: float = Field(
+        default=1.0, gt=0, le=1, description="the likeliest tokens that make up this probability"
+    )
+    max_new_tokens: int = Field(default=128, ge=1, description="tokens generated at most")
 
 
 class Recipe(Part):
     """A whole recipe. See `Recipe.load`."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="letters, digits, . _ -")
-    description: str = Field("", description="one line about it")
-    corpus: CorpusRecipe = CorpusRecipe()  # pyright: ignore[reportCallIssue]
-    tokenizer: TokenizerRecipe = TokenizerRecipe()  # pyright: ignore[reportCallIssue]
+    description: str = Field(default="", description="one line about it")
+    corpus: CorpusRecipe = CorpusRecipe()
+    tokenizer: TokenizerRecipe = TokenizerRecipe()
     model: ModelRecipe
     training: TrainingRecipe
-    evaluation: EvaluationRecipe = EvaluationRecipe()  # pyright: ignore[reportCallIssue]
-    generation: GenerationRecipe = GenerationRecipe()  # pyright: ignore[reportCallIssue]
+    evaluation: EvaluationRecipe = EvaluationRecipe()
+    generation: GenerationRecipe = GenerationRecipe()
 
     @property
     def parameters(self) -> int:
@@ -203,13 +234,15 @@ class Recipe(Part):
         """Read a recipe.
 
         Args:
-            source: the name of a shipped recipe, or the path of a .toml file.
+            source: the name of a shipped recipe, the path of a .toml file, or a run folder.
             overrides: values by dotted key, such as ``{"training.steps": 2000}``.
 
         Raises:
             RecipeError: no such recipe, not TOML, or anything in it is refused.
         """
         path = Path(source)
+        if (path / "recipe.toml").is_file():
+            path /= "recipe.toml"
         if path.suffix == ".toml":
             if not path.is_file():
                 raise RecipeError(f"recipe file {path} is not there")
@@ -241,11 +274,11 @@ class Recipe(Part):
         try:
             recipe = cls.model_validate(dict(table))
         except ValidationError as error:
-            lines = [_complaint(dict(e)) for e in error.errors()]
-            raise RecipeError("\n  ".join([f"{where} is refused:", *lines])) from None
+            complaints = "; ".join(_complaint(dict(e)) for e in error.errors())
+            raise RecipeError(f"{where} is refused: {complaints}") from None
         source = recipe.corpus.source
         if source != "storyteller" and not source.startswith("hf:"):
-            absolute = recipe.corpus.model_copy(update={"source": str(Path(source).expanduser().absolute())})
+            absolute = recipe.corpus.model_copy(update={"source": abspath(expanduser(source))})
             recipe = recipe.model_copy(update={"corpus": absolute})
         return recipe
 

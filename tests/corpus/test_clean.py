@@ -1,3 +1,5 @@
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -6,8 +8,8 @@ from aurelius.progress import Task
 from aurelius.recipe import CorpusRecipe
 
 
-def run(stories, **options):
-    return select(stories, CorpusRecipe(**({"min_words": 1} | options)), Task("", None, ""))
+def run(texts: list[str], **options: Any):
+    return select(texts, CorpusRecipe.model_validate({"min_words": 1} | options), Task("", None, ""))
 
 
 def test_clean_touches_line_ends_and_the_outside_only():
@@ -27,12 +29,19 @@ def test_every_dropped_story_is_counted_with_its_reason():
     assert len(split.train) + len(split.valid) == 1
 
 
-def test_two_stories_give_one_on_each_side():
-    split = run(["one story", "another story"], valid_fraction=0.001)
-    assert len(split.train) == len(split.valid) == 1
+@given(st.sets(st.text("abc", min_size=1), min_size=2, max_size=4), st.floats(0.001, 0.49))
+def test_no_side_is_empty_of_two_stories(stories, fraction):
+    split = run(sorted(stories), valid_fraction=fraction)
+    assert split.train and split.valid
 
 
-@given(st.lists(st.text("abc ", min_size=1), max_size=60), st.integers(0, 2**70))
+def test_a_cap_counts_the_stories_that_are_kept():
+    split = run(["one", "one", "two", "", "three", "four"], stories=3)
+    assert split.train + split.valid and len(split.train) + len(split.valid) == 3
+    assert (split.read, sum(split.dropped.values())) == (5, 2)
+
+
+@given(st.lists(st.text("abc ", min_size=1), max_size=60), st.integers(0, 2**63 - 1))
 def test_nothing_is_lost_and_nothing_is_on_both_sides(stories, seed):
     split = run(stories, valid_fraction=0.3, seed=seed)
     assert split.read == len(stories) == len(split.train) + len(split.valid) + sum(split.dropped.values())

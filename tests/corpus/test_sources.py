@@ -53,12 +53,6 @@ def test_the_storyteller_is_a_source_with_a_cap():
     assert source.count == 5 and len(list(source.stories)) == 5
 
 
-def test_a_cap_takes_the_first(tmp_path: Path):
-    (tmp_path / "a.txt").write_text("\n\n".join("abcdef"))
-    recipe = CorpusRecipe(source=str(tmp_path / "a.txt"), stories=4)
-    assert list(open_source(recipe).stories) == list("abcd")
-
-
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
@@ -69,6 +63,7 @@ def test_a_cap_takes_the_first(tmp_path: Path):
         ("a.jsonl", b'{"text": "ok"}\n{oops', "line 2 is not JSON"),
         ("a.jsonl", b'{"story": "ok"}', "keys story"),
         ("a.jsonl", b'{"text": 3}', "no text under 'text'"),
+        ("a.jsonl", b'"fine"\n{"text": "\\ud83d"}', "line 2 holds half of a surrogate pair"),
         ("a.parquet", b"PAR1 not really", "not a Parquet file"),
     ],
 )
@@ -78,6 +73,16 @@ def test_bad_files_are_named_with_the_reason(tmp_path: Path, name: str, content:
     with pytest.raises(CorpusError) as caught:
         documents(path)
     assert words in str(caught.value) and str(path) in str(caught.value)
+
+
+def test_a_parquet_file_with_a_damaged_page(tmp_path: Path):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": [f"story {n}" * 50 for n in range(999)]}), path, compression="zstd")
+    content = bytearray(path.read_bytes())
+    content[200:400] = bytes(200)
+    path.write_bytes(content)
+    with pytest.raises(CorpusError, match=r"a\.parquet is damaged"):
+        documents(path)
 
 
 def test_missing_files_folders_and_columns(tmp_path: Path):

@@ -94,7 +94,7 @@ def test_stories260k_begins_as_llama2c_does(stories260k: Path):
 def test_stories260k_scores_what_an_independent_evaluator_found(stories260k: Path, valid_sample: Path):
     documents = list(open_file(valid_sample).stories)
     found = measure(open_model(str(stories260k), "cpu"), documents)
-    # Golden: 0.918 on other stories of the same file, text alone, by an independent evaluator (DESIGN).
+    # Golden: 0.918 on other stories of the same file, text alone, by an independent evaluator (docs/log.md).
     assert found.bits_per_byte_text == pytest.approx(0.918, abs=0.02)
     assert found.bytes == sum(len(d.encode()) for d in documents)
     assert found.documents_with_unknown == 0

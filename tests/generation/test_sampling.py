@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
@@ -31,7 +33,8 @@ def test_the_distribution_is_transformers(seed, temperature, top_k, top_p, min_p
             MinPLogitsWarper(min_p),
         ]
     )
-    expected = warpers(torch.zeros(1, 1, dtype=torch.long), logits[None].clone())[0].softmax(-1)
+    ids: Any = torch.zeros(1, 1, dtype=torch.long)
+    expected = warpers(ids, logits[None].clone())[0].softmax(-1)
     found = filtered(logits, Sampling(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p))
     assert torch.allclose(found, expected, atol=1e-5)
 

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ class Script:
     def __init__(self, model: LanguageModel, ids: list[int], context: int = 48):
         self.name, self.context, self.vocab_size, self.parameters = "script", context, model.vocab_size, 0
         self.prefix, self.end, self.unknown, self.banned = [3, 0], 1, 2, [0, 2, 3]
+        self.sampling = Sampling()
         self.encode, self.decode = model.encode, model.decode
         self.ids, self.fed = iter(ids), []
 
@@ -42,7 +44,8 @@ class Script:
 
 def test_greedy_text_is_stock_generates(model: LanguageModel, tiny_run: Path):
     folder = tiny_run / "export/huggingface"
-    stock, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    stock: Any = AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     for prompt in ("Once upon a time", "One day, ", ""):
         inputs = tokenizer(prompt, return_tensors="pt")
         out = stock.generate(**inputs, do_sample=False, max_new_tokens=20, suppress_tokens=[0, 2, 3])

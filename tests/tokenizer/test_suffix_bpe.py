@@ -19,7 +19,7 @@ WHITESPACE = (
 
 
 def make(**options) -> Tokenizer:
-    return train(STORIES, TokenizerRecipe(**({"vocab_size": 700, "max_characters": 80} | options)))
+    return train(STORIES, TokenizerRecipe.model_validate({"vocab_size": 700, "max_characters": 80} | options))
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,5 @@
 import json
-import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from aurelius.errors import Interrupted, RunError, TrainingDiverged
+from aurelius.errors import Interrupted, MemoryExhausted, RunError, TrainingDiverged
 from aurelius.progress import Progress
 from aurelius.recipe import Recipe
 from aurelius.tokens import Blocks, Stories
 from aurelius.training import Trainer, latest, train
 from aurelius.training.checkpoint import every, read_state
+from tests.conftest import Alarm
 
 CPU = torch.device("cpu")
 
@@ -98,7 +99,7 @@ def wait_for(path: Path, process: subprocess.Popen) -> None:
 
 
 def test_killed_and_run_again_ends_bit_for_bit_the_same(tiny: Recipe, tokens: Path, tmp_path: Path):
-    recipe = tiny.with_(**{"training.steps": 400, "training.keep": 100})
+    recipe = tiny.with_(**{"training.steps": 400, "training.log_every": 7, "training.keep": 100})
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     subprocess.run(script(recipe, tokens, straight, tmp_path), check=True)
     for step in (5, 60, 200):
@@ -111,7 +112,7 @@ def test_killed_and_run_again_ends_bit_for_bit_the_same(tiny: Recipe, tokens: Pa
 
     def steps(folder: Path) -> list[tuple[int, float]]:
         lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
-        return [(line["step"], line["valid_loss"]) for line in lines if "valid_loss" in line]
+        return [(line["step"], line.get("loss", line.get("valid_loss"))) for line in lines]
 
     assert steps(straight) == steps(broken), "the metrics tell one training, without gap or repetition"
 
@@ -128,7 +129,7 @@ def test_metrics_are_cut_back_to_the_checkpoint(tiny: Recipe, tokens: Path, tmp_
 def test_another_recipe_is_refused(tiny: Recipe, tokens: Path, tmp_path: Path):
     train(tiny, tokens, tmp_path)
     before = weights(tmp_path)
-    with pytest.raises(RunError, match="another recipe"):
+    with pytest.raises(RunError, match="another training"):
         train(tiny.with_(**{"training.steps": 13}), tokens, tmp_path)
     assert weights(tmp_path) == before
 
@@ -180,12 +181,53 @@ def _tensors(checkpoint: Path):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_asked_to_stop_it_keeps_a_checkpoint(tiny, tokens: Path, tmp_path: Path, number: int, code: int):
     recipe = tiny.with_(**{"training.steps": 3000, "training.checkpoint_every": 3000})
-    threading.Timer(1.0, os.kill, (os.getpid(), number)).start()
     with pytest.raises(Interrupted, match="stopped by SIG") as caught:
-        train(recipe, tokens, tmp_path)
+        train(recipe, tokens, tmp_path, progress=Alarm(number, 7))
     assert caught.value.exit_code == code
-    assert 0 < read_state(latest(tmp_path))["step"] < 3000
+    assert read_state(latest(tmp_path))["step"] == 7
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "the handlers are put back"
+
+
+def test_asked_to_stop_at_the_last_step_it_stops(tiny: Recipe, tokens: Path, tmp_path: Path):
+    with pytest.raises(Interrupted, match="at step 12 of 12"):
+        train(tiny, tokens, tmp_path, progress=Alarm(signal.SIGINT, 12))
+    assert train(tiny, tokens, tmp_path).name == "step-000012"
+
+
+def test_what_a_kill_left_is_swept_and_never_taken_for_a_checkpoint(tiny, tokens: Path, tmp_path: Path):
+    train(tiny, tokens, tmp_path)
+    left = tmp_path / ".step-000999.tmp"
+    left.mkdir()
+    (left / "model.safetensors").write_bytes(b"half")
+    assert latest(tmp_path).name == "step-000012"
+    train(tiny, tokens, tmp_path)
+    assert not left.exists()
+
+
+def test_checkpoints_are_ordered_by_number(tmp_path: Path):
+    for step in (999_999, 1_000_000, 20):
+        (tmp_path / f"step-{step:06d}").mkdir()
+    assert [p.name for p in every(tmp_path)] == ["step-000020", "step-999999", "step-1000000"]
+
+
+def test_other_tokens_are_refused(tiny: Recipe, tokens: Path, tmp_path: Path):
+    train(tiny, tokens, tmp_path / "out")
+    shutil.copytree(tokens, tmp_path / "tokens")
+    with (tmp_path / "tokens/train.bin").open("r+b") as file:
+        file.write(b"\x05\x00\x05\x00")
+    with pytest.raises(RunError, match="another tokens"):
+        train(tiny, tmp_path / "tokens", tmp_path / "out")
+
+
+def test_out_of_memory_says_what_to_change(tiny: Recipe, tokens: Path, tmp_path: Path, monkeypatch):
+    from aurelius.model import Llama
+
+    def greedy(self, ids, targets):
+        return torch.empty(2**60)
+
+    monkeypatch.setattr(Llama, "loss", greedy)
+    with pytest.raises(MemoryExhausted, match=r"out of memory.*training\.accumulate"):
+        train(tiny, tokens, tmp_path)
 
 
 def test_training_works_off_the_main_thread(tiny: Recipe, tokens: Path, tmp_path: Path):

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from aurelius.artifacts import write_json
 from aurelius.corpus.clean import Split, select
 from aurelius.corpus.sources import open_source
-from aurelius.errors import CorpusError, RunError
+from aurelius.errors import CorpusError, RunError, first_line
 from aurelius.progress import SILENT, Progress
 from aurelius.recipe import Recipe
 
@@ -65,8 +65,10 @@ def load(folder: Path, name: str) -> list[str]:
     path = folder / f"{name}.parquet"
     try:
         return pq.read_table(path, columns=["text"])["text"].to_pylist()
-    except (FileNotFoundError, pa.ArrowInvalid) as error:
-        raise RunError(f"{path} cannot be read ({error}); redo the stage with: aurelius corpus RUN") from None
+    except (pa.ArrowException, OSError) as error:
+        raise RunError(
+            f"{path} cannot be read: {first_line(error)}; aurelius run RUN --verify --update makes it anew"
+        ) from None
 
 
 def _summary(texts: list[str]) -> dict[str, int]:

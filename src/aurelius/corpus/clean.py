@@ -28,32 +28,33 @@ def select(stories: Iterable[str], recipe: CorpusRecipe, task: Task) -> Split:
     """Clean the stories, drop the empty, too short, too long and repeated ones, and split the rest.
 
     A story's side depends on its own text and the seed alone, so it stays there whatever else is read.
-    Where no hash falls into the validation share (tiny corpora), the story with the lowest one is held out.
+    Where all hashes fall on one side (tiny corpora), the story nearest to the other goes there.
     """
     split = Split()
     seen: set[bytes] = set()
-    lowest, lowest_at = 1.0, -1
     for story in stories:
+        if recipe.stories and len(seen) == recipe.stories:
+            break
         split.read += 1
         task.advance()
         text = clean(story)
         reason = _refusal(text, recipe)
-        digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
+        digest = _digest(text)
         if reason is None and digest in seen:
             reason = "repeated word for word"
         if reason is not None:
             split.dropped[reason] += 1
             continue
         seen.add(digest)
-        side = _fraction(digest, recipe.seed)
-        if side < recipe.valid_fraction:
-            split.valid.append(text)
-        else:
-            if side < lowest:
-                lowest, lowest_at = side, len(split.train)
-            split.train.append(text)
-    if not split.valid and len(split.train) > 1:
-        split.valid.append(split.train.pop(lowest_at))
+        held_out = _fraction(digest, recipe.seed) < recipe.valid_fraction
+        (split.valid if held_out else split.train).append(text)
+    fractions = {text: _fraction(_digest(text), recipe.seed) for text in _lone_side(split)}
+    if len(fractions) > 1 and not split.valid:
+        split.valid.append(min(fractions, key=fractions.__getitem__))
+        split.train.remove(split.valid[0])
+    elif len(fractions) > 1:
+        split.train.append(max(fractions, key=fractions.__getitem__))
+        split.valid.remove(split.train[0])
     return split
 
 
@@ -68,7 +69,16 @@ def _refusal(text: str, recipe: CorpusRecipe) -> str | None:
     return None
 
 
+def _lone_side(split: Split) -> list[str]:
+    """Return the stories of one side where the other is empty."""
+    return [] if split.train and split.valid else split.train or split.valid
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
 def _fraction(digest: bytes, seed: int) -> float:
     """Map a story's digest to [0, 1), evenly and anew for every seed."""
-    mixed = hashlib.blake2b(digest, digest_size=8, salt=(seed % 2**64).to_bytes(8, "little")).digest()
+    mixed = hashlib.blake2b(digest, digest_size=8, salt=seed.to_bytes(8, "little")).digest()
     return int.from_bytes(mixed, "little") / 2**64

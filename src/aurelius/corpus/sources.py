@@ -6,14 +6,13 @@ A *document* is the text between separators with outer newlines stripped, before
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aurelius.corpus import storyteller
-from aurelius.errors import CorpusError, HubError
+from aurelius.errors import CorpusError, HubError, first_line
 from aurelius.recipe import CorpusRecipe
 
 SEPARATOR = "<|endoftext|>"
@@ -32,7 +31,7 @@ class Source:
 
 
 def open_source(recipe: CorpusRecipe) -> Source:
-    """Open what ``recipe.source`` names, capped at ``recipe.stories``.
+    """Open what ``recipe.source`` names.
 
     Raises:
         CorpusError: missing, empty, binary, of an unknown type, or without the column. Some of that shows
@@ -49,8 +48,8 @@ def open_source(recipe: CorpusRecipe) -> Source:
     else:
         source = open_file(Path(recipe.source), recipe.column)
     if recipe.stories:
-        source.stories = islice(source.stories, recipe.stories)
-        source.format += f", the first {recipe.stories} at most"
+        source.format += f", the first {recipe.stories} that are kept"
+        source.count = min(source.count or recipe.stories, recipe.stories)
     return source
 
 
@@ -92,12 +91,11 @@ def download(name: str) -> Path:
     if not (owner and slash and dataset and slash2 and file):
         raise CorpusError(f"'{name}' is not of the form hf:owner/dataset/file")
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
         return Path(hf_hub_download(f"{owner}/{dataset}", file, repo_type="dataset"))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        raise HubError(f"cannot download {name}: {str(error).strip().splitlines()[0]}") from error
+    except Exception as error:  # the hub's own errors, its HTTP library's, and the system's
+        raise HubError(f"cannot download {name}: {first_line(error)}") from error
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -160,6 +158,12 @@ def _jsonl(path: Path, key: str) -> Iterator[str]:
             raise CorpusError(
                 f"{path}, line {number} has no text under '{key}', but {found}; set corpus.column to the key"
             )
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise CorpusError(
+                f"{path}, line {number} holds half of a surrogate pair (character {error.start}); remove it"
+            ) from None
         yield text.strip("\r\n")
 
 
@@ -176,8 +180,11 @@ def _parquet(path: Path, column: str) -> Source:
         raise CorpusError(f"{path}: column '{column}' holds {kind}, not text")
 
     def stories() -> Iterator[str]:
-        for batch in file.iter_batches(columns=[column]):
-            for text in batch.column(0).to_pylist():
-                yield (text or "").strip("\r\n")
+        try:
+            for batch in file.iter_batches(columns=[column]):
+                for text in batch.column(0).to_pylist():
+                    yield (text or "").strip("\r\n")
+        except (pa.ArrowException, OSError) as error:
+            raise CorpusError(f"{path} is damaged: {first_line(error)}") from None
 
     return Source(str(path), f"parquet, column '{column}'", stories(), [path], file.metadata.num_rows)

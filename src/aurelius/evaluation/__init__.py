@@ -6,7 +6,6 @@ from pathlib import Path
 from aurelius import corpus
 from aurelius.artifacts import write_json
 from aurelius.evaluation.likelihood import Likelihood, measure
-from aurelius.evaluation.packed import packed_loss
 from aurelius.generation import generate
 from aurelius.lm import RunModel
 from aurelius.progress import SILENT, Progress
@@ -14,6 +13,7 @@ from aurelius.recipe import Recipe
 from aurelius.tokens import Blocks, Stories
 from aurelius.training import latest
 from aurelius.training.checkpoint import read_state
+from aurelius.training.validation import packed_loss
 
 __all__ = ["Likelihood", "build", "measure"]
 
@@ -51,9 +51,6 @@ def build(recipe: Recipe, run: Path, out: Path, *, device: str = "auto", progres
         "packed": asdict(packed) | {"perplexity_with_begin": packed.perplexity_with_begin}
         if packed
         else None,
-        "samples": [
-            {"prompt": p, "seed": 0, "text": p + "".join(generate(model, p, recipe.generation))}
-            for p in PROMPTS
-        ],
+        "samples": [{"prompt": p, "seed": 0, "text": p + "".join(generate(model, p))} for p in PROMPTS],
     }
     write_json(out / "report.json", report)

@@ -9,6 +9,8 @@ from aurelius.artifacts import read_json, write_bytes, write_json
 from aurelius.recipe import BOS, EOS, Recipe
 from aurelius.training.checkpoint import latest
 
+SHOWN = ("do_sample", "temperature", "min_p", "max_new_tokens")  # in the card's snippet
+
 
 def write(recipe: Recipe, run: Path, out: Path) -> None:
     """Write weights, tokenizer, configurations and model card of a run's newest checkpoint.
@@ -97,6 +99,7 @@ def card(recipe: Recipe, run: Path) -> str:
     if recipe.corpus.source.startswith("hf:"):
         origin = recipe.corpus.source
         metadata = "datasets:\n- " + "/".join(origin.removeprefix("hf:").split("/")[:2]) + "\n"
+    settings = generation_config(recipe)
     template = Template((Path(__file__).parent / "card.md").read_text(encoding="utf-8"))
     return template.substitute(
         metadata=metadata,
@@ -116,7 +119,5 @@ def card(recipe: Recipe, run: Path) -> str:
         documents=f"{figures['documents']:,}",
         prompt=json.dumps(report["samples"][0]["prompt"]),
         sample=report["samples"][0]["text"].replace("\n", "\n> "),
-        temperature=recipe.generation.temperature,
-        min_p=recipe.generation.min_p,
-        max_new_tokens=recipe.generation.max_new_tokens,
+        sampling=", ".join(f"{name}={settings[name]}" for name in SHOWN if name in settings),
     )

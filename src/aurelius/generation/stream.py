@@ -23,15 +23,15 @@ def generate(
     Args:
         model: see `aurelius.lm.open_model`.
         prompt: the beginning; may be empty.
-        sampling: temperature, min-p, top-k, top-p and the most tokens; the card's by default.
+        sampling: temperature, min-p, top-k, top-p and the most tokens; the model's own by default.
         seed: the same seed, model and settings give the same story.
 
     Raises:
         TokenizerError: the prompt is not encodable text.
         ModelError: the prompt is empty and the model has no begin token.
     """
-    sampling = sampling or Sampling()  # pyright: ignore[reportCallIssue]
-    random = torch.Generator().manual_seed(seed)
+    sampling = sampling or model.sampling
+    random = torch.Generator().manual_seed(seed % 2**63)
     ids = model.encode(prompt) if prompt else []
     half = model.context // 2
     fits = len(model.prefix) + len(ids) < model.context

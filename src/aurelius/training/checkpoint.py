@@ -41,13 +41,21 @@ def write(
         shutil.rmtree(temporary, ignore_errors=True)
     sync(folder)
     for old in every(folder)[:-keep]:
-        shutil.rmtree(old)
+        gone = folder / f".{old.name}.tmp"
+        os.replace(old, gone)  # at once, so that no half-removed folder looks like a checkpoint
+        shutil.rmtree(gone)
     return path
 
 
 def every(folder: Path) -> list[Path]:
     """Return the checkpoints of a training folder, oldest first."""
-    return sorted(p for p in folder.glob("step-*") if (p / "state.json").is_file())
+    return sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed `write` left."""
+    for left in folder.glob(".step-*.tmp"):
+        shutil.rmtree(left)
 
 
 def latest(folder: Path) -> Path:
@@ -67,17 +75,13 @@ def weights(model: Llama) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
 
 
-def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
-    """Return the weights, the optimizer's tensors and the state of a checkpoint.
+def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return the weights and the optimizer's tensors of a checkpoint.
 
     Raises:
         ModelError: a file of it is missing or damaged.
     """
-    return (
-        read_tensors(path / "model.safetensors"),
-        read_tensors(path / "optimizer.safetensors"),
-        read_state(path),
-    )
+    return read_tensors(path / "model.safetensors"), read_tensors(path / "optimizer.safetensors")
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -93,8 +97,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """
     try:
         return load(path.read_bytes())
-    except (FileNotFoundError, SafetensorError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read: {error}; an older checkpoint may stand beside it") from None
+    except (OSError, SafetensorError, ValueError) as error:
+        raise ModelError(
+            f"{path} cannot be read: {error}; move {path.parent} away to go on from the checkpoint before it"
+        ) from None
 
 
 def load_model(recipe: Recipe, path: Path, device: torch.device | None = None) -> Llama:

@@ -17,14 +17,14 @@ import torch
 from torch import Tensor
 
 from aurelius import device as devices
-from aurelius.artifacts import versions, write_bytes
+from aurelius.artifacts import sha256, versions, write_bytes
 from aurelius.errors import Interrupted, RunError, TrainingDiverged
-from aurelius.evaluation.packed import packed_loss
 from aurelius.model import Llama
 from aurelius.progress import SILENT, Progress
 from aurelius.recipe import Recipe
 from aurelius.tokens import IGNORED, Blocks, Stories
 from aurelius.training import checkpoint, optimizers
+from aurelius.training.validation import packed_loss
 
 METRICS = "metrics.jsonl"
 
@@ -45,6 +45,7 @@ class Trainer:
 
         Raises:
             TrainingDiverged: loss or gradient is not finite; the weights are as before the step.
+            MemoryExhausted: the batch does not fit; the message says what to change.
         """
         recipe = self.recipe
         inputs, targets = (
@@ -54,11 +55,15 @@ class Trainer:
         count = (targets != IGNORED).sum().clamp(min=1)
         loss = torch.zeros((), device=self.device)
         pieces = zip(inputs.chunk(recipe.accumulate), targets.chunk(recipe.accumulate), strict=True)
-        for ids, wanted in pieces:
-            with devices.precision(self.device):
-                part = self.model.loss(ids, wanted) / count
-            part.backward()
-            loss += part.detach()
+        with devices.memory_errors(
+            f"Cut the step's {recipe.batch} blocks into more pieces with training.accumulate "
+            f"(now {recipe.accumulate}): the same training, less memory"
+        ):
+            for ids, wanted in pieces:
+                with devices.precision(self.device):
+                    part = self.model.loss(ids, wanted) / count
+                part.backward()
+                loss += part.detach()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip or float("inf")).item()
         if not (norm < float("inf")):  # also when it is NaN
             raise TrainingDiverged(f"step {self.done + 1}: loss {loss.item():.4f}, gradient norm {norm}")
@@ -112,13 +117,21 @@ def train(
     context = recipe.model.context
     blocks = Blocks(Stories.open(tokens, "train"), context, settings.seed)
     held_out = Stories.open(tokens, "valid")
+    validation = Blocks(held_out, context, 0) if len(held_out.ids) >= context else None
     target = devices.pick(device)
     torch.manual_seed(settings.seed)
     trainer = Trainer(recipe, blocks, target)
     environment = {"device": target.type, "threads": torch.get_num_threads(), "versions": versions()}
-    identity = {"model": recipe.model.model_dump(), "training": settings.model_dump()}
+    identity = {
+        "model": recipe.model.model_dump(),
+        "training": settings.model_dump(),
+        "vocab_size": recipe.tokenizer.vocab_size,
+        "tokens": {name: sha256(tokens / name) for name in ("train.bin", "train.documents.npy")},
+    }
     out.mkdir(parents=True, exist_ok=True)
-    seconds = _resume(trainer, out, identity, environment, progress)
+    checkpoint.sweep(out)
+    seconds, pending = _resume(trainer, out, identity, environment, progress)
+    losses = [torch.tensor(value, device=target) for value in pending]  # since the last line of the metrics
     started = time.monotonic() - seconds
     per_step = settings.batch * context
 
@@ -129,8 +142,9 @@ def train(
             "tokens": trainer.done * per_step,
             "epoch": trainer.done * settings.batch / blocks.per_epoch,
             "seconds": round(time.monotonic() - started, 3),
+            "pending_losses": [loss.item() for loss in losses],
             **environment,
-            "recipe": identity,
+            "made_from": identity,
         }
         return checkpoint.write(out, trainer.done, trainer.model, trainer.tensors(), state, settings.keep)
 
@@ -145,8 +159,7 @@ def train(
             metrics.write(json.dumps(line) + "\n")
             metrics.flush()
 
-        losses: list[Tensor] = []
-        clock, valid = time.monotonic(), ""
+        clock, counted, valid = time.monotonic(), trainer.done, ""
         while trainer.done < settings.steps:
             try:
                 loss, norm = trainer.step()
@@ -160,22 +173,22 @@ def train(
                     loss=round(mean, 5),
                     gradient_norm=round(norm, 4),
                     rate=round(optimizers.rate(trainer.done - 1, settings), 5),
-                    tokens_per_second=round(len(losses) * per_step / (now - clock)),
+                    tokens_per_second=round((trainer.done - counted) * per_step / (now - clock)),
                     seconds=round(now - started, 2),
                 )
-                losses, clock = [], now
+                losses.clear()
+                clock, counted = now, trainer.done
                 task.advance(0, f"loss {mean:.3f}{valid}")
             task.advance(per_step)
-            if (trainer.done % settings.validate_every == 0 or last) and len(held_out.ids) >= context:
-                held = Blocks(held_out, context, 0)
-                value = packed_loss(trainer.model, held, settings.validate_blocks, target).loss
+            if (trainer.done % settings.validate_every == 0 or last) and validation:
+                value = packed_loss(trainer.model, validation, settings.validate_blocks, target).loss
                 record(valid_loss=round(value, 5))
                 valid = f", held-out {value:.3f}"
-                clock = time.monotonic()
+                clock, counted = time.monotonic(), trainer.done
             if trainer.done % settings.checkpoint_every and not last and not stop.signal:
                 continue
             path = save()
-            if stop.signal and not last:
+            if stop.signal:
                 name = signal.Signals(stop.signal).name
                 raise Interrupted(
                     f"stopped by {name} at step {trainer.done} of {settings.steps}; {path} is kept: "
@@ -187,24 +200,29 @@ def train(
 
 def _resume(
     trainer: Trainer, out: Path, identity: dict[str, Any], environment: dict[str, Any], progress: Progress
-) -> float:
-    """Continue from the newest checkpoint, if any; cut the metrics back to it; return its seconds."""
+) -> tuple[float, list[float]]:
+    """Continue from the newest checkpoint, if any, and cut the metrics back to it.
+
+    Returns its seconds and its losses since the last line of the metrics.
+    """
     found = checkpoint.every(out)
-    step, seconds = 0, 0.0
+    step, seconds, pending = 0, 0.0, []
     if found:
-        weights, tensors, state = checkpoint.read(found[-1])
-        if state["recipe"] != identity:
+        state = checkpoint.read_state(found[-1])
+        changed = [key for key in identity if state["made_from"][key] != identity[key]]
+        if changed:
             raise RunError(
-                f"{found[-1]} comes from another recipe; train into another folder, or use --update "
-                "to keep it aside and start anew"
+                f"{found[-1]} was made with another {' and '.join(changed)}; train into another folder, "
+                f"or move {out} away to start anew"
             )
+        weights, tensors = checkpoint.read(found[-1])
         for key, now in environment.items():
             if state[key] != now:
                 progress.warn(
                     f"the checkpoint was made with {key} {_difference(state[key], now)}: training goes on, "
                     "but not bit for bit as it would have there"
                 )
-        step, seconds = state["step"], state["seconds"]
+        step, seconds, pending = state["step"], state["seconds"], state["pending_losses"]
         trainer.restore(weights, tensors, step)
         progress.note(f"training goes on from step {step}")
     metrics = out / METRICS
@@ -213,7 +231,7 @@ def _resume(
         # A kill may leave half a line; only the last can be one.
         kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
         write_bytes(metrics, "".join(kept).encode())
-    return seconds
+    return seconds, pending
 
 
 def _difference(then: Any, now: Any) -> str:
@@ -225,7 +243,10 @@ def _difference(then: Any, now: Any) -> str:
 def _advice(out: Path) -> str:
     found = checkpoint.every(out)
     kept = f"the last good checkpoint is {found[-1]}" if found else "there is no checkpoint yet"
-    return f"{kept}. Lower training.learning_rate and training.muon_learning_rate, or raise training.warmup"
+    return (
+        f"{kept}. Lower training.learning_rate and training.muon_learning_rate, or raise training.warmup, "
+        "into another folder or with --update"
+    )
 
 
 class _Stop:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import torch
 
-from aurelius import device as devices
 from aurelius.model import Llama
 from aurelius.recipe import BOS
 from aurelius.tokens import Blocks
@@ -38,8 +37,7 @@ def packed_loss(model: Llama, blocks: Blocks, most: int, device: torch.device, b
         ids, wanted = torch.from_numpy(inputs).to(device), torch.from_numpy(targets).to(device)
         # <s> is IGNORED as a target; scored apart, it gives the card's figure without a second pass.
         is_begin = wanted < 0
-        with devices.precision(device):
-            logits = model(ids).float()
+        logits = model(ids)
         nats = torch.nn.functional.cross_entropy(
             logits.flatten(0, 1), wanted.masked_fill(is_begin, BOS).flatten(), reduction="none"
         ).view_as(wanted)
