@@ -80,7 +80,7 @@ def test_any_good_recipe_survives_toml(heads, half, layers, mlp, rate, descripti
         ("tokenizer.vocab_size", 300, ["vocab_size 300", "256 byte tokens", "356"]),
         ("tokenizer.vocab_size", 70_000, ["vocab_size = 70000", "65536"]),
         ("tokenizer.normalizer", "nfkc", ["'nfkc'", "portable", "reference"]),
-        ("training.accumulate", 3, ["accumulate 3", "batch 8"]),
+        ("training.accumulate", 3, ["accumulate 3", "batch 4"]),
         ("training.warmup", 0.9, ["0.9", "above 1"]),
         ("training.steps", 0, ["steps is 0"]),
         ("training.steps", -1, ["training.steps = -1"]),

@@ -10,7 +10,7 @@ from aurelius.recipe import Recipe
 from aurelius.tokens import Blocks, Stories
 from aurelius.training.loop import Trainer
 
-WARM, TIMED = 2, 5  # steps before and within the measurement
+WARM, TIMED = 4, 8  # steps before and within the measurement
 RESERVE = 0.93  # share of the budget for steps; the rest is for validations and checkpoints
 
 
