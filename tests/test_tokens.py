@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from aurelius import corpus, tokenizer, tokens
 from aurelius.errors import RunError
-from aurelius.recipe import BOS, EOS, SINK
 from aurelius.tokens import IGNORED, Blocks, Stories
+from aurelius.vocabulary import BOS, EOS, SINK
 
 
 def store(lengths: list[int]) -> Stories:

@@ -13,8 +13,9 @@ from aurelius import device as devices
 from aurelius import tokenizer as tokenizers
 from aurelius.errors import HubError, ModelError, first_line
 from aurelius.model import Cache, Llama
-from aurelius.recipe import BOS, EOS, SINK, UNK, Recipe
-from aurelius.recipe import GenerationRecipe as Sampling
+from aurelius.recipe import Recipe
+from aurelius.sections import GenerationRecipe as Sampling
+from aurelius.vocabulary import BOS, EOS, SINK, UNK
 
 
 class LanguageModel(Protocol):

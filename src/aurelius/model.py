@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aurelius.recipe import ModelRecipe
+from aurelius.sections import ModelRecipe
 
 
 class Cache:

@@ -151,11 +151,8 @@ def run(
         with _alone(folder):
             result = Run(folder, _settle(asked, folder, update, progress))
             for stage in STAGES[: NAMES.index(until) + 1]:
-                if _is_done(stage, result, update, verify, progress):
-                    continue
-                if stage.name == "training":
-                    result.recipe = _budget(result, device, progress)
-                _do(stage, result, device, progress)
+                if not _is_done(stage, result, update, verify, progress):
+                    _do(stage, result, device, progress)
     except BrokenPipeError:  # of the reader of our progress, not of the disk
         raise
     except OSError as error:
@@ -221,11 +218,7 @@ def _settle(asked: Recipe, folder: Path, update: bool, progress: Progress) -> Re
     if asked.training.steps == 0:
         # The same budget for the same work was turned into steps before, once.
         before = asked.with_(**{"training.steps": saved.training.steps})
-        if (before.tokenizer, before.model, before.training) == (
-            saved.tokenizer,
-            saved.model,
-            saved.training,
-        ):
+        if all(getattr(before, part) == getattr(saved, part) for part in ("tokenizer", "model", "training")):
             asked = before
     there, now = saved.flat(), asked.flat()
     changed = [key for key in now if now[key] != there[key]]
@@ -331,6 +324,8 @@ def _budget(run: Run, device: str, progress: Progress) -> Recipe:
 
 def _do(stage: Stage, run: Run, device: str, progress: Progress) -> None:
     """Do a stage and write its manifest, last."""
+    if stage.name == "training":
+        run.recipe = _budget(run, device, progress)
     out = run.folder / stage.name
     if not stage.resumes:
         shutil.rmtree(out, ignore_errors=True)  # what a killed stage left; it never had a manifest

@@ -20,7 +20,7 @@ from aurelius import corpus, tokenizer
 from aurelius.artifacts import atomic
 from aurelius.errors import RunError
 from aurelius.progress import SILENT, Progress
-from aurelius.recipe import BOS, EOS, SINK
+from aurelius.vocabulary import BOS, EOS, SINK
 
 IGNORED = -100  # a target that is not learned; PyTorch's cross_entropy skips it
 ENCODE_BATCH = 1000  # stories

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from aurelius.corpus.clean import clean, select
 from aurelius.progress import Task
-from aurelius.recipe import CorpusRecipe
+from aurelius.sections import CorpusRecipe
 
 
 def run(texts: list[str], **options: Any):

@@ -7,7 +7,7 @@ import pytest
 
 from aurelius.corpus.sources import open_file, open_source
 from aurelius.errors import CorpusError
-from aurelius.recipe import CorpusRecipe
+from aurelius.sections import CorpusRecipe
 
 
 def documents(path: Path, **options) -> list[str]:

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from aurelius.lm import RunModel
-from aurelius.recipe import BOS
 from aurelius.tokens import Blocks, Stories
 from aurelius.training.validation import packed_loss
+from aurelius.vocabulary import BOS
 
 
 def test_the_report_says_what_was_measured_on_what(tiny_run: Path):

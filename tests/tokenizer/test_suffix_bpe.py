@@ -9,8 +9,9 @@ from tokenizers import Tokenizer
 from aurelius import tokenizer as tokenizers
 from aurelius.corpus import storyteller
 from aurelius.errors import RunError, TokenizerError
-from aurelius.recipe import BYTE_TOKENS, SPECIAL_TOKENS, TokenizerRecipe
+from aurelius.sections import TokenizerRecipe
 from aurelius.tokenizer.suffix_bpe import SPACE, train
+from aurelius.vocabulary import BYTE_TOKENS, SPECIAL_TOKENS
 
 STORIES = list(storyteller.stories(300))
 WHITESPACE = (

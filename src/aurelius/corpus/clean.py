@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from aurelius.progress import Task
-from aurelius.recipe import CorpusRecipe
+from aurelius.sections import CorpusRecipe
 
 
 @dataclass

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from aurelius.corpus import storyteller
 from aurelius.errors import CorpusError, HubError, first_line
-from aurelius.recipe import CorpusRecipe
+from aurelius.sections import CorpusRecipe
 
 SEPARATOR = "<|endoftext|>"
 STORYTELLER_STORIES = 30_000

@@ -6,8 +6,9 @@ from string import Template
 from typing import Any
 
 from aurelius.artifacts import read_json, write_bytes, write_json
-from aurelius.recipe import BOS, EOS, Recipe
+from aurelius.recipe import Recipe
 from aurelius.training.checkpoint import latest
+from aurelius.vocabulary import BOS, EOS
 
 SHOWN = ("do_sample", "temperature", "min_p", "max_new_tokens")  # in the card's snippet
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from aurelius.recipe import GenerationRecipe as Sampling
+from aurelius.sections import GenerationRecipe as Sampling
 
 
 def choose(logits: Tensor, sampling: Sampling, random: torch.Generator) -> int:

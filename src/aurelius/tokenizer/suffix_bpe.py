@@ -16,7 +16,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 
 from aurelius.errors import TokenizerError
 from aurelius.progress import SILENT, Progress
-from aurelius.recipe import BOS, BYTE_TOKENS, EOS, SINK, SPECIAL_TOKENS, TokenizerRecipe
+from aurelius.sections import TokenizerRecipe
+from aurelius.vocabulary import BOS, BYTE_TOKENS, EOS, SINK, SPECIAL_TOKENS
 
 SPACE = r"\u0009-\u000D\u001C-\u001F\u0020\u0085\u00A0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000\uFEFF"
 WORD = r"\p{L}\p{M}\p{N}'"

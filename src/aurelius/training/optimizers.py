@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from aurelius.model import Llama
-from aurelius.recipe import TrainingRecipe
+from aurelius.sections import TrainingRecipe
 
 STEPS = 5  # of the Newton-Schulz iteration
 COEFFICIENTS = (3.4445, -4.775, 2.0315)  # K. Jordan 2024, https://kellerjordan.github.io/posts/muon/

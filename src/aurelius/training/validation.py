@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 
 from aurelius.model import Llama
-from aurelius.recipe import BOS
 from aurelius.tokens import Blocks
+from aurelius.vocabulary import BOS
 
 
 @dataclass(frozen=True)
