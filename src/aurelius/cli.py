@@ -184,13 +184,15 @@ def _evaluate(options: argparse.Namespace) -> None:
     import json
 
     from aurelius.corpus.sources import open_file
-    from aurelius.evaluation import measure
+    from aurelius.evaluation import measure, packed
     from aurelius.lm import open_model
 
     documents = [text for text in open_file(Path(options.on), options.column or "text").stories if text]
     model = open_model(options.recipe, options.device)
-    figures = measure(model, documents, _progress(sys.stderr)).as_json()
-    figures = {"model": model.name, "on": options.on, "parameters": model.parameters, **figures}
+    figures = {"model": model.name, "on": options.on, "parameters": model.parameters}
+    figures |= measure(model, documents, _progress(sys.stderr)).as_json()
+    if blocks := packed(model, documents):
+        figures |= {f"packed_{name}": value for name, value in blocks.as_json().items()}
     if options.json:
         print(json.dumps(figures, indent=2))
         return
@@ -198,7 +200,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         text = (
             f"{value:,}" if isinstance(value, int) else f"{value:.4f}" if isinstance(value, float) else value
         )
-        print(f"{name.replace('_', ' '):24}{text}")
+        print(f"{name.replace('_', ' '):34}{text}")
 
 
 def _generate(options: argparse.Namespace) -> None:

@@ -125,7 +125,10 @@ class TransformersModel:
             HubError: the hub cannot be reached or does not have it.
         """
         from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils import logging
 
+        bars = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()  # the library never prints
         where = source.removeprefix("hf:")
         try:
             # Asked for nothing but weights: no code of the folder's is run, no pickle is read.

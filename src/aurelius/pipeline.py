@@ -92,9 +92,7 @@ STAGES = (
     Stage("tokenizer", ("tokenizer",), ("corpus",), _tokenizer),
     Stage("tokens", (), ("corpus", "tokenizer"), _tokens),
     Stage("training", ("model", "training"), ("tokens",), _training, resumes=True),
-    Stage(
-        "evaluation", ("evaluation", "generation"), ("corpus", "tokenizer", "tokens", "training"), _evaluation
-    ),
+    Stage("evaluation", ("evaluation", "generation"), ("corpus", "tokenizer", "training"), _evaluation),
     Stage(
         "export", ("name", "model", "generation"), ("corpus", "tokenizer", "training", "evaluation"), _export
     ),

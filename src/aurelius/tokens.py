@@ -56,7 +56,7 @@ def build(corpus_folder: Path, tokenizer_folder: Path, out: Path, progress: Prog
 class Stories:
     """One side of the split as tokens: document i is ``ids[starts[i] : starts[i + 1]]``."""
 
-    ids: NDArray[np.uint16]
+    ids: NDArray[np.integer]
     starts: NDArray[np.int64]
 
     @classmethod

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from aurelius.lm import RunModel
+from aurelius import corpus
+from aurelius.evaluation import packed
+from aurelius.lm import RunModel, open_model
 from aurelius.tokens import Blocks, Stories
 from aurelius.training.validation import packed_loss
 from aurelius.vocabulary import BOS
@@ -15,8 +17,9 @@ def test_the_report_says_what_was_measured_on_what(tiny_run: Path):
     report = json.loads((tiny_run / "evaluation/report.json").read_text())
     assert report["documentwise"]["documents"] == 3
     assert "cleaned" in report["documents"]
-    assert report["packed"]["perplexity_with_begin"] == pytest.approx(
-        math.exp(report["packed"]["loss_with_begin"])
+    packed = report["packed"]
+    assert packed["perplexity_with_begin"] == pytest.approx(
+        math.exp(packed["nats_per_token_with_begin"]), rel=1e-3
     )
     for sample in report["samples"]:
         assert sample["text"].startswith(sample["prompt"])
@@ -25,7 +28,7 @@ def test_the_report_says_what_was_measured_on_what(tiny_run: Path):
 def test_packed_loss_counts_begin_only_for_the_card(tiny_run: Path):
     model = RunModel.open(tiny_run, "cpu")
     blocks = Blocks(Stories.open(tiny_run / "tokens", "valid"), model.context, 0)
-    found = packed_loss(model.model, blocks, 5, torch.device("cpu"))
+    found = packed_loss(model.logits, blocks, 5)
     plain, card = [], []
     for number in range(found.blocks):
         inputs, _ = blocks.batch(number, 1)
@@ -39,3 +42,15 @@ def test_packed_loss_counts_begin_only_for_the_card(tiny_run: Path):
     assert found.blocks == min(5, blocks.per_epoch)
     assert found.loss == pytest.approx(sum(plain) / len(plain), rel=1e-5)
     assert found.loss_with_begin == pytest.approx(sum(card) / len(card), rel=1e-5)
+
+
+def test_packed_loss_of_documents_is_that_of_the_token_store(tiny_run: Path):
+    documents = corpus.load(tiny_run / "corpus", "valid")
+    run, exported = (open_model(str(f), "cpu") for f in (tiny_run, tiny_run / "export/huggingface"))
+    stored = Blocks(Stories.open(tiny_run / "tokens", "valid"), run.context, 0)
+    found = packed(run, documents)
+    assert found == packed_loss(run.logits, stored)
+    again = packed(exported, documents)
+    assert again is not None and found is not None
+    assert again.loss == pytest.approx(found.loss, rel=1e-5)
+    assert packed(run, ["One."]) is None, "fills no block"

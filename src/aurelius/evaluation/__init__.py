@@ -1,21 +1,19 @@
 """Stage 5: what the trained model is worth, on stories it has not seen."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 from aurelius import corpus
 from aurelius.artifacts import write_json
 from aurelius.evaluation.likelihood import Likelihood, measure
+from aurelius.evaluation.packed import packed
 from aurelius.generation import generate
 from aurelius.lm import RunModel
 from aurelius.progress import SILENT, Progress
 from aurelius.recipe import Recipe
-from aurelius.tokens import Blocks, Stories
 from aurelius.training import latest
 from aurelius.training.checkpoint import read_state
-from aurelius.training.validation import packed_loss
 
-__all__ = ["Likelihood", "build", "measure"]
+__all__ = ["Likelihood", "build", "measure", "packed"]
 
 PROMPTS = ("Once upon a time, a little boy named Paco", "One day, a little girl", "The old dog")
 
@@ -25,7 +23,7 @@ def build(recipe: Recipe, run: Path, out: Path, *, device: str = "auto", progres
 
     Args:
         recipe: ``[evaluation]`` and ``[generation]`` are read.
-        run: the run folder with corpus, tokenizer, tokens and training.
+        run: the run folder with corpus, tokenizer and training.
         out: the folder to write.
         device: auto, cpu, cuda or mps.
         progress: told the windows scored.
@@ -36,11 +34,7 @@ def build(recipe: Recipe, run: Path, out: Path, *, device: str = "auto", progres
     model = RunModel.open(run, device)
     documents = corpus.load(run / "corpus", "valid")
     documents = documents[: recipe.evaluation.stories or None]
-    held_out = Stories.open(run / "tokens", "valid")
-    packed = None
-    if len(held_out.ids) >= recipe.model.context:
-        blocks = Blocks(held_out, recipe.model.context, 0)
-        packed = packed_loss(model.model, blocks, blocks.per_epoch, model.device)
+    blocks = packed(model, documents)
     state = read_state(latest(run / "training"))
     report = {
         "model": model.name,
@@ -48,9 +42,7 @@ def build(recipe: Recipe, run: Path, out: Path, *, device: str = "auto", progres
         "trained": {k: state[k] for k in ("step", "tokens", "epoch", "seconds", "device", "threads")},
         "documents": "the run's own held-out stories, cleaned (corpus/valid.parquet)",
         "documentwise": measure(model, documents, progress).as_json(),
-        "packed": asdict(packed) | {"perplexity_with_begin": packed.perplexity_with_begin}
-        if packed
-        else None,
+        "packed": blocks.as_json() if blocks else None,
         "samples": [{"prompt": p, "seed": 0, "text": p + "".join(generate(model, p))} for p in PROMPTS],
     }
     write_json(out / "report.json", report)

@@ -91,11 +91,10 @@ def card(recipe: Recipe, run: Path) -> str:
     source = read_json(run / "corpus" / "report.json")
     shape, figures, packed = recipe.model, report["documentwise"], report["packed"]
     trained = report["trained"]
-    packed_line = (
-        f"{packed['loss']:.4f} nats a token ({packed['loss_with_begin']:.4f} with `<s>` as a target)"
-        if packed
-        else "not measured: fewer held-out tokens than one block"
-    )
+    packed_line = "not measured: fewer held-out tokens than one block"
+    if packed:
+        plain, card_way = packed["nats_per_token"], packed["nats_per_token_with_begin"]
+        packed_line = f"{plain:.4f} nats a token ({card_way:.4f} with `<s>` as a target)"
     origin, metadata = Path(recipe.corpus.source).name, ""  # a path is the author's own business
     if recipe.corpus.source.startswith("hf:"):
         origin = recipe.corpus.source

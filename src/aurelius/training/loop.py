@@ -76,6 +76,10 @@ class Trainer:
         self.done += 1
         return loss, norm
 
+    def logits(self, ids: Tensor) -> Tensor:
+        """Map ids [B, T] to float32 logits [B, T, V], for validation."""
+        return self.model(ids.to(self.device))
+
     def tensors(self) -> dict[str, Tensor]:
         """Return everything beside weights that the next step depends on, as tensors."""
         found = optimizers.state_tensors(self.model, self.optimizers)
@@ -181,7 +185,7 @@ def train(
                 task.advance(0, f"loss {mean:.3f}{valid}")
             task.advance(per_step)
             if (trainer.done % settings.validate_every == 0 or last) and validation:
-                value = packed_loss(trainer.model, validation, settings.validate_blocks, target).loss
+                value = packed_loss(trainer.logits, validation, settings.validate_blocks).loss
                 record(valid_loss=round(value, 5))
                 valid = f", held-out {value:.3f}"
                 clock, counted = time.monotonic(), trainer.done

@@ -1,13 +1,16 @@
 """Packed validation, the reference card's way: blocks as in training."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
-from aurelius.model import Llama
 from aurelius.tokens import Blocks
-from aurelius.vocabulary import BOS
+from aurelius.vocabulary import BOS, SINK
 
 
 @dataclass(frozen=True)
@@ -18,31 +21,55 @@ class Packed:
     loss_with_begin: float
     blocks: int
 
-    @property
-    def perplexity_with_begin(self) -> float:
-        """The card's perplexity."""
-        return math.exp(self.loss_with_begin)
+    def as_json(self) -> dict[str, Any]:
+        """Return the figures and the card's perplexity, rounded to what their digits mean."""
+        card = round(self.loss_with_begin, 5)
+        perplexity = round(math.exp(self.loss_with_begin), 4)
+        return {
+            "nats_per_token": round(self.loss, 5),
+            "nats_per_token_with_begin": card,
+            "perplexity_with_begin": perplexity,
+            "blocks": self.blocks,
+        }
 
 
 @torch.no_grad()
-def packed_loss(model: Llama, blocks: Blocks, most: int, device: torch.device, batch: int = 8) -> Packed:
+def packed_loss(
+    logits: Callable[[Tensor], Tensor],
+    blocks: Blocks,
+    most: int | None = None,
+    *,
+    lead: int = SINK,
+    begin: int | None = BOS,
+    batch: int = 8,
+) -> Packed:
     """Measure the first ``most`` blocks of the first epoch (all of it, where that is less).
 
     Total negative log-likelihood over scored tokens, divided once by their count.
+
+    Args:
+        logits: maps ids [B, T] on the CPU to logits [B, T, V].
+        blocks: the blocks; theirs are the tokens, ``lead`` is put before them.
+        most: how many blocks; None for all.
+        lead: the id at position 0 of each block.
+        begin: the id that opens stories, left out of ``loss`` as a target; None where there is none.
+        batch: blocks scored at once.
     """
-    count = min(most, blocks.per_epoch)
+    count = min(most or blocks.per_epoch, blocks.per_epoch)
     total = begins = scored = begun = 0.0
     for first in range(0, count, batch):
-        inputs, targets = blocks.batch(first, min(batch, count - first))
-        ids, wanted = torch.from_numpy(inputs).to(device), torch.from_numpy(targets).to(device)
-        # <s> is IGNORED as a target; scored apart, it gives the card's figure without a second pass.
-        is_begin = wanted < 0
-        logits = model(ids)
+        pieces = [blocks.piece(number) for number in range(first, min(first + batch, count))]
+        targets = torch.from_numpy(np.stack(pieces))
+        ids = targets.roll(1, 1)
+        ids[:, 0] = lead
+        predicted = logits(ids)
         nats = torch.nn.functional.cross_entropy(
-            logits.flatten(0, 1), wanted.masked_fill(is_begin, BOS).flatten(), reduction="none"
-        ).view_as(wanted)
-        begins += nats[is_begin].double().sum().item()
-        total += nats[~is_begin].double().sum().item()
+            predicted.flatten(0, 1), targets.flatten().to(predicted.device), reduction="none"
+        )
+        is_begin = (targets == (-1 if begin is None else begin)).flatten()
+        nats = nats.double().cpu()
+        begins += nats[is_begin].sum().item()
+        total += nats[~is_begin].sum().item()
         begun += is_begin.sum().item()
         scored += (~is_begin).sum().item()
     return Packed(total / scored, (total + begins) / (scored + begun), count)
