@@ -141,6 +141,9 @@ class TransformersModel:
             raise kind(
                 f"{source} cannot be loaded as a causal language model: {first_line(error)}"
             ) from error
+        finally:
+            if bars:
+                logging.enable_progress_bar()
         self.device = devices.pick(device)
         self.model.to(self.device).eval()
         config = self.model.config
