@@ -1,6 +1,7 @@
 """What tests share: the real samples where they are, and one tiny finished run."""
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,6 +73,14 @@ class Alarm(Progress):
         if title == "training":
             task.advance = ring  # pyright: ignore[reportAttributeAccessIssue]
         yield task
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Let Ctrl-C act as in a terminal: where tests run in the background it may be ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

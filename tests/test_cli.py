@@ -233,6 +233,7 @@ def test_a_full_disk_exits_1(capsys, monkeypatch):
     assert code == 1 and "No space left on device" in err and "free some space" in err
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_exits_130_and_keeps_a_checkpoint(capsys, elsewhere: Path, monkeypatch):
     monkeypatch.setattr(cli, "_progress", lambda: Alarm(signal.SIGINT, 5))
     long = ["--set", "training.steps=100000", "--set", "training.checkpoint_every=100000"]

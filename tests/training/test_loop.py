@@ -19,6 +19,7 @@ from aurelius.training.checkpoint import every, read_state
 from tests.conftest import Alarm
 
 CPU = torch.device("cpu")
+pytestmark = pytest.mark.usefixtures("ctrl_c")
 
 
 @pytest.fixture(scope="module")
@@ -99,10 +100,10 @@ def wait_for(path: Path, process: subprocess.Popen) -> None:
 
 
 def test_killed_and_run_again_ends_bit_for_bit_the_same(tiny: Recipe, tokens: Path, tmp_path: Path):
-    recipe = tiny.with_(**{"training.steps": 400, "training.log_every": 7, "training.keep": 100})
+    recipe = tiny.with_(**{"training.steps": 200, "training.log_every": 7, "training.keep": 100})
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     subprocess.run(script(recipe, tokens, straight, tmp_path), check=True)
-    for step in (5, 60, 200):
+    for step in (5, 90):
         process = subprocess.Popen(script(recipe, tokens, broken, tmp_path))
         wait_for(broken / f"step-{step:06d}", process)
         process.send_signal(signal.SIGKILL)
@@ -181,11 +182,18 @@ def _tensors(checkpoint: Path):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_asked_to_stop_it_keeps_a_checkpoint(tiny, tokens: Path, tmp_path: Path, number: int, code: int):
     recipe = tiny.with_(**{"training.steps": 3000, "training.checkpoint_every": 3000})
+    handler = signal.getsignal(number)
     with pytest.raises(Interrupted, match="stopped by SIG") as caught:
         train(recipe, tokens, tmp_path, progress=Alarm(number, 7))
     assert caught.value.exit_code == code
     assert read_state(latest(tmp_path))["step"] == 7
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "the handlers are put back"
+    assert signal.getsignal(number) is handler, "the handlers are put back"
+
+
+def test_a_signal_that_was_ignored_stays_ignored(tiny: Recipe, tokens: Path, tmp_path: Path):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    train(tiny, tokens, tmp_path, progress=Alarm(signal.SIGINT, 3))
+    assert latest(tmp_path).name == "step-000012"
 
 
 def test_asked_to_stop_at_the_last_step_it_stops(tiny: Recipe, tokens: Path, tmp_path: Path):

@@ -265,6 +265,7 @@ def _stop_signals() -> Iterator[_Stop]:
         yield stop  # only the main thread may set handlers
         return
     before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    before = {s: handler for s, handler in before.items() if handler is not signal.SIG_IGN}  # nohup means it
 
     def note(number: int, _frame: Any) -> None:
         stop.signal = number
