@@ -137,7 +137,11 @@ def mistakes(folder: Path) -> dict[str, tuple[list[str], str]]:
         "no recipe": (["run", "nanoo"], "did you mean 'nano'"),
         "not TOML": (["run", "other"], "is not TOML"),
         "bad device": (["train", "pico", "--device", "gpu", *SETTINGS], "device 'gpu'"),
-        "bad minutes": (["run", "pico", "--minutes", "-1"], "training.minutes = -1.0"),
+        "bad minutes": (["run", "pico", "--minutes", "-1"], "above 0"),
+        "no minutes": (["run", "pico", "--minutes", "0"], "above 0"),
+        "no corpus named": (["run", "pico", "--corpus", ""], "corpus.source = ''"),
+        "a file for a folder": (["run", "pico", "--out", "one.txt"], "one.txt is a file"),
+        "two values": (["show", "pico", "--set", "training.steps=5\nx=3"], "one value at a time"),
         "no model": (["generate", "nowhere"], "nowhere is not there"),
         "broken model": (["generate", "hf"], "cannot be loaded"),
         "bad sampling": (["generate", "nowhere", "--min-p", "2"], "--min-p 2"),
@@ -149,7 +153,8 @@ def mistakes(folder: Path) -> dict[str, tuple[list[str], str]]:
 
 CASES = (
     "missing corpus", "empty corpus", "binary corpus", "one story", "few stories", "typo", "typo in --set",
-    "no recipe", "not TOML", "bad device", "bad minutes", "no model", "broken model", "bad sampling",
+    "no recipe", "not TOML", "bad device", "bad minutes", "no minutes", "no corpus named",
+    "a file for a folder", "two values", "no model", "broken model", "bad sampling",
     "evaluate on nothing", "no verb", "nothing",
 )  # fmt: skip
 

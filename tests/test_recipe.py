@@ -83,6 +83,7 @@ def test_any_good_recipe_survives_toml(heads, half, layers, mlp, rate, descripti
         ("training.accumulate", 3, ["accumulate 3", "batch 4"]),
         ("training.warmup", 0.9, ["0.9", "above 1"]),
         ("training.steps", 0, ["steps is 0"]),
+        ("model.layers", 10**9, ["model.layers = 1000000000", "1000"]),
         ("training.steps", -1, ["training.steps = -1"]),
         ("corpus.valid_fraction", 0.0, ["valid_fraction = 0.0", "greater than 0"]),
         ("corpus.min_words", 5000, ["min_words 5000", "max_words 2000"]),

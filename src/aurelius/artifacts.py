@@ -147,16 +147,19 @@ class Manifest:
         path = folder / MANIFEST
         if not path.exists():
             return None
-        value = read_json(path)
-        if not isinstance(value, dict) or value.get("format") != FORMAT:
-            found = value.get("format") if isinstance(value, dict) else None
-            raise RunError(f"{path} has format {found!r}; this version reads {FORMAT}: start another folder")
         try:
+            value = read_json(path)
+            if value["format"] != FORMAT:
+                raise RunError(f"{path} has format {value['format']}; this version reads {FORMAT}")
             for key in ("sources", "outputs"):
                 value[key] = {name: Entry(**entry) for name, entry in value[key].items()}
             return cls(**value)
+        except RunError as error:
+            raise RunError(f"{error}; move it away to redo the stage (training goes on)") from None
         except (KeyError, TypeError, AttributeError) as error:
-            raise RunError(f"{path} is damaged ({error}); move it away to redo the stage") from None
+            raise RunError(
+                f"{path} is damaged ({error}); move it away to redo the stage (training goes on)"
+            ) from None
 
     def write(self, folder: Path) -> None:
         """Write the manifest: from here on the stage is done."""

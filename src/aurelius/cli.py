@@ -118,7 +118,7 @@ def _overrides(options: argparse.Namespace) -> dict[str, Any]:
     from aurelius.recipe import parse_override
 
     found = dict(parse_override(text) for text in options.set)
-    if getattr(options, "corpus", None):
+    if getattr(options, "corpus", None) is not None:
         found["corpus.source"] = options.corpus
     return found
 
@@ -175,11 +175,14 @@ def _summary(run: Path, exported: bool) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    unused = ("column", "json") if not options.on else ("out", "corpus", "minutes", "set", "update", "verify")
+    unused = (
+        ("column", "json") if options.on is None else ("out", "corpus", "minutes", "set", "update", "verify")
+    )
     for name in unused:
         if getattr(options, name):
-            raise RecipeError(f"--{name} has no meaning {'with' if options.on else 'without'} --on FILE")
-    if not options.on:
+            word = "without" if options.on is None else "with"
+            raise RecipeError(f"--{name} has no meaning {word} --on FILE")
+    if options.on is None:
         return _run(options)
     import json
 
@@ -260,7 +263,7 @@ def _doctor(options: argparse.Namespace) -> None:
     from aurelius.doctor import findings
 
     for name, text in findings():
-        print(f"{name:12}{text}")
+        print(f"{name:14}{text}")
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ class LiveProgress(_Reporting):
         """See `Progress.task`."""
         columns = (
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            *([BarColumn(bar_width=24)] if self.console.width >= 100 else []),
             TextColumn("{task.percentage:>3.0f}%"),
             _Rate(),
             TimeRemainingColumn(),

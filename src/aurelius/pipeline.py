@@ -172,6 +172,8 @@ def _resolve(
 ) -> tuple[Recipe, Path]:
     """Return the recipe asked for and the run folder."""
     if minutes is not None:
+        if not minutes > 0:
+            raise RecipeError(f"minutes is {minutes}; a budget is above 0")
         if "training.steps" in overrides:
             raise RecipeError("both minutes and training.steps are given; one of them is the budget")
         overrides["training.minutes"] = float(minutes)
@@ -194,6 +196,8 @@ def _resolve(
 def _alone(folder: Path) -> Iterator[None]:
     """Keep others out of a run folder while this process works in it."""
     path = folder / RECIPE
+    if folder.is_file():
+        raise RunError(f"{folder} is a file; a run is a folder: give another with --out")
     if not path.is_file() and folder.is_dir() and any(p.name != LOCK for p in folder.iterdir()):
         raise RunError(f"{folder} is neither empty nor a run (no {RECIPE}); give another folder with --out")
     folder.mkdir(parents=True, exist_ok=True)

@@ -134,15 +134,18 @@ def parse_override(text: str) -> tuple[str, Any]:
     """Split ``key=value`` as given to ``--set``; the value is read as TOML, else taken as text.
 
     Raises:
-        RecipeError: there is no ``=``.
+        RecipeError: there is no ``=``, or more than one value.
     """
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise RecipeError(f"--set {text!r}: expected KEY=VALUE, such as training.steps=2000")
     try:
-        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+        table = tomllib.loads(f"value = {value}")
     except tomllib.TOMLDecodeError:
         return key.strip(), value.strip()
+    if len(table) > 1:
+        raise RecipeError(f"--set {text!r}: one value at a time; repeat --set for the next")
+    return key.strip(), table["value"]
 
 
 def _read(path: Path) -> str:

@@ -79,12 +79,18 @@ class TokenizerRecipe(Part):
 class ModelRecipe(Part):
     """The shape of the Llama (embeddings tied, no biases)."""
 
-    layers: int = Field(ge=1, description="transformer layers (num_hidden_layers)")
-    d_model: int = Field(ge=2, description="width of the residual stream (hidden_size)")
-    d_mlp: int = Field(ge=1, description="width of the SwiGLU layer (intermediate_size)")
-    heads: int = Field(ge=1, description="query heads; head_dim is d_model / heads (num_attention_heads)")
-    kv_heads: int = Field(ge=1, description="key and value heads, a divisor of heads (num_key_value_heads)")
-    context: int = Field(ge=8, description="tokens a block and a prompt hold (max_position_embeddings)")
+    layers: int = Field(ge=1, le=1000, description="transformer layers (num_hidden_layers)")
+    d_model: int = Field(ge=2, le=2**16, description="width of the residual stream (hidden_size)")
+    d_mlp: int = Field(ge=1, le=2**18, description="width of the SwiGLU layer (intermediate_size)")
+    heads: int = Field(
+        ge=1, le=2**10, description="query heads; head_dim is d_model / heads (num_attention_heads)"
+    )
+    kv_heads: int = Field(
+        ge=1, le=2**10, description="key and value heads, a divisor of heads (num_key_value_heads)"
+    )
+    context: int = Field(
+        ge=8, le=2**20, description="tokens a block and a prompt hold (max_position_embeddings)"
+    )
     rope_theta: float = Field(default=10000.0, gt=0, description="base of the rotary position embedding")
     norm_eps: float = Field(default=1e-5, gt=0, description="epsilon of RMSNorm (rms_norm_eps)")
 
@@ -119,11 +125,15 @@ class ModelRecipe(Part):
 class TrainingRecipe(Part):
     """How the model is trained."""
 
-    steps: int = Field(ge=0, description="optimizer steps; 0 only with minutes, until they are resolved")
-    minutes: float = Field(
-        default=0.0, ge=0, description="the budget (minutes) that steps were resolved from; 0: none"
+    steps: int = Field(
+        ge=0, le=10**9, description="optimizer steps; 0 only with minutes, until they are resolved"
     )
-    batch: int = Field(default=8, ge=1, description="blocks a step; a step trains on batch x context tokens")
+    minutes: float = Field(
+        default=0.0, ge=0, le=10**6, description="the budget (minutes) that steps were resolved from; 0: none"
+    )
+    batch: int = Field(
+        default=8, ge=1, le=2**20, description="blocks a step; a step trains on batch x context tokens"
+    )
     accumulate: int = Field(
         default=1, ge=1, description="micro-batches a step is cut into, a divisor of batch"
     )

@@ -36,6 +36,12 @@ def test_jsonl_and_parquet_give_the_same_documents(tmp_path: Path):
     assert documents(tmp_path / "a.parquet", column="story") == stories
 
 
+def test_nothing_is_an_empty_story_in_both(tmp_path: Path):
+    (tmp_path / "a.jsonl").write_text('{"text": null}\n')
+    pq.write_table(pa.table({"text": pa.array([None], pa.string())}), tmp_path / "a.parquet")
+    assert documents(tmp_path / "a.jsonl") == documents(tmp_path / "a.parquet") == [""]
+
+
 def test_jsonl_of_plain_strings(tmp_path: Path):
     (tmp_path / "a.jsonl").write_text('"One."\n"Two."\n')
     assert documents(tmp_path / "a.jsonl") == ["One.", "Two."]
@@ -62,6 +68,7 @@ def test_the_storyteller_is_a_source_with_a_cap():
         ("a.csv", b"a,b", "type '.csv'"),
         ("a.jsonl", b'{"text": "ok"}\n{oops', "line 2 is not JSON"),
         ("a.jsonl", b'{"story": "ok"}', "keys story"),
+        ("a.jsonl", b"[" * 200_000, "line 1 is not JSON"),
         ("a.jsonl", b'{"text": 3}', "no text under 'text'"),
         ("a.jsonl", b'"fine"\n{"text": "\\ud83d"}', "line 2 holds half of a surrogate pair"),
         ("a.parquet", b"PAR1 not really", "not a Parquet file"),

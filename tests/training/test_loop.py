@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from aurelius.errors import Interrupted, MemoryExhausted, RunError, TrainingDiverged
+from aurelius.errors import Interrupted, MemoryExhausted, ModelError, RunError, TrainingDiverged
 from aurelius.progress import Progress
 from aurelius.recipe import Recipe
 from aurelius.tokens import Blocks, Stories
@@ -122,7 +122,7 @@ def test_metrics_are_cut_back_to_the_checkpoint(tiny: Recipe, tokens: Path, tmp_
     train(tiny, tokens, tmp_path)
     before = (tmp_path / "metrics.jsonl").read_text()
     with (tmp_path / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 13, "tokens": 1, "loss": 1.0}\n{"step": 14, "to')
+        file.write('{"step": 13, "tokens": 1, "loss": 1.0}\n{}\n[1]\n{oops\n{"step": 14, "to')
     train(tiny, tokens, tmp_path)
     assert (tmp_path / "metrics.jsonl").read_text() == before
 
@@ -212,9 +212,27 @@ def test_what_a_kill_left_is_swept_and_never_taken_for_a_checkpoint(tiny, tokens
     assert not left.exists()
 
 
+def test_damaged_checkpoints_are_named_with_the_way_out(tiny: Recipe, tokens: Path, tmp_path: Path):
+    last = train(tiny, tokens, tmp_path)
+    kept = {name: (last / name).read_bytes() for name in ("state.json", "optimizer.safetensors")}
+    weights_of_another_kind = (last / "model.safetensors").read_bytes()
+    for name, content in (
+        ("state.json", b"{}"),
+        ("state.json", b"oops"),
+        ("optimizer.safetensors", b"short"),
+        ("optimizer.safetensors", weights_of_another_kind),
+    ):
+        (last / name).write_bytes(content)
+        with pytest.raises(ModelError, match=r"000012|step 12"):
+            train(tiny, tokens, tmp_path)
+        (last / name).write_bytes(kept[name])
+    last.rename(last.with_name("step-000012.bad"))
+    assert train(tiny, tokens, tmp_path) == last, "gone on with from the one before"
+
+
 def test_checkpoints_are_ordered_by_number(tmp_path: Path):
-    for step in (999_999, 1_000_000, 20):
-        (tmp_path / f"step-{step:06d}").mkdir()
+    for step in ("999999", "1000000", "000020", "000030.bak", "x"):
+        (tmp_path / f"step-{step}").mkdir()
     assert [p.name for p in every(tmp_path)] == ["step-000020", "step-999999", "step-1000000"]
 
 

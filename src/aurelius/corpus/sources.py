@@ -150,9 +150,11 @@ def _jsonl(path: Path, key: str) -> Iterator[str]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise CorpusError(f"{path}, line {number} is not JSON: {error}") from None
         text = row.get(key) if isinstance(row, dict) else row
+        if isinstance(row, dict) and key in row and text is None:
+            text = ""  # as in Parquet, an empty story
         if not isinstance(text, str):
             found = f"keys {', '.join(row)}" if isinstance(row, dict) else f"a {type(row).__name__}"
             raise CorpusError(

@@ -14,10 +14,11 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from aurelius.artifacts import read_json, sync, write_bytes, write_json
-from aurelius.errors import ModelError
+from aurelius.errors import ModelError, RunError
 from aurelius.model import Llama
 from aurelius.recipe import Recipe
 
+STATE = {"step", "seconds", "pending_losses", "made_from", "device", "threads", "versions"}
 METADATA = {"format": "pt"}  # what transformers asks a safetensors file to say
 
 
@@ -49,7 +50,9 @@ def write(
 
 def every(folder: Path) -> list[Path]:
     """Return the checkpoints of a training folder, oldest first."""
-    return sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
+    found = {path.name.removeprefix("step-"): path for path in folder.glob("step-*")}
+    # Others are the user's: a copy put by, a damaged one renamed.
+    return [found[step] for step in sorted(filter(str.isdecimal, found), key=int)]
 
 
 def sweep(folder: Path) -> None:
@@ -85,8 +88,20 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """Return the ``state.json`` of a checkpoint."""
-    return read_json(path / "state.json")
+    """Return the ``state.json`` of a checkpoint.
+
+    Raises:
+        ModelError: it is missing or damaged.
+    """
+    try:
+        state = read_json(path / "state.json")
+    except RunError as error:
+        raise ModelError(f"{error}; {_advice(path)}") from None
+    if not isinstance(state, dict) or not set(state) >= STATE:
+        raise ModelError(
+            f"{path / 'state.json'} is damaged: it lacks what training goes on with; {_advice(path)}"
+        )
+    return state
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -98,9 +113,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load(path.read_bytes())
     except (OSError, SafetensorError, ValueError) as error:
-        raise ModelError(
-            f"{path} cannot be read: {error}; move {path.parent} away to go on from the checkpoint before it"
-        ) from None
+        raise ModelError(f"{path} cannot be read: {error}; {_advice(path.parent)}") from None
+
+
+def _advice(checkpoint: Path) -> str:
+    return f"move {checkpoint} away to go on from the checkpoint before it"
 
 
 def load_model(recipe: Recipe, path: Path, device: torch.device | None = None) -> Llama:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from aurelius import device as devices
 from aurelius.artifacts import sha256, versions, write_bytes
-from aurelius.errors import Interrupted, RunError, TrainingDiverged
+from aurelius.errors import Interrupted, ModelError, RunError, TrainingDiverged, first_line
 from aurelius.model import Llama
 from aurelius.progress import SILENT, Progress
 from aurelius.recipe import Recipe
@@ -34,9 +34,10 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, blocks: Blocks, device: torch.device):
         self.recipe, self.blocks, self.device = recipe.training, blocks, device
-        self.model = Llama(recipe.model, recipe.tokenizer.vocab_size)
-        self.model.initialise(self.recipe.seed)
-        self.model.to(device)
+        with devices.memory_errors(f"The model has {recipe.parameters:,} parameters: make it smaller"):
+            self.model = Llama(recipe.model, recipe.tokenizer.vocab_size)
+            self.model.initialise(self.recipe.seed)
+            self.model.to(device)
         self.optimizers = optimizers.build(self.model, self.recipe)
         self.done = 0  # steps
 
@@ -89,14 +90,21 @@ class Trainer:
         return {name: tensor.detach().cpu().contiguous() for name, tensor in found.items()}
 
     def restore(self, weights: dict[str, Tensor], tensors: dict[str, Tensor], done: int) -> None:
-        """Continue from a checkpoint after ``done`` steps."""
-        self.model.load_state_dict(weights)
+        """Continue from a checkpoint after ``done`` steps.
+
+        Raises:
+            ModelError: the tensors are not those of this model and its optimizers.
+        """
         tensors = dict(tensors)
-        torch.set_rng_state(tensors.pop("/rng_cpu"))
-        cuda = tensors.pop("/rng_cuda", None)
-        if cuda is not None and self.device.type == "cuda":
-            torch.cuda.set_rng_state(cuda, self.device)
-        optimizers.load_state_tensors(self.model, self.optimizers, tensors)
+        try:
+            self.model.load_state_dict(weights)
+            torch.set_rng_state(tensors.pop("/rng_cpu"))
+            cuda = tensors.pop("/rng_cuda", None)
+            if cuda is not None and self.device.type == "cuda":
+                torch.cuda.set_rng_state(cuda, self.device)
+            optimizers.load_state_tensors(self.model, self.optimizers, tensors)
+        except (KeyError, RuntimeError) as error:
+            raise ModelError(f"the checkpoint of step {done} does not fit: {first_line(error)}") from None
         self.done = done
 
 
@@ -114,6 +122,7 @@ def train(
 
     Raises:
         RunError: the tokens cannot be used, or ``out`` holds another training.
+        ModelError: the newest checkpoint there is damaged.
         TrainingDiverged: the loss is no longer finite; the last good checkpoint is named.
         Interrupted: Ctrl-C or SIGTERM; a checkpoint was kept.
     """
@@ -231,11 +240,17 @@ def _resume(
         progress.note(f"training goes on from step {step}")
     metrics = out / METRICS
     if metrics.exists():
-        lines = metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-        # A kill may leave half a line; only the last can be one.
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-        write_bytes(metrics, "".join(kept).encode())
+        lines = metrics.read_bytes().splitlines(keepends=True)
+        write_bytes(metrics, b"".join(line for line in lines if _belongs(line, step)))
     return seconds, pending
+
+
+def _belongs(line: bytes, step: int) -> bool:
+    """Whether a line of the metrics is whole (a kill may leave half of one) and not after ``step``."""
+    try:
+        return line.endswith(b"\n") and json.loads(line)["step"] <= step
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def _difference(then: Any, now: Any) -> str:
