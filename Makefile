@@ -12,7 +12,7 @@ OLD := .venv-4.57
 demo: $(VENV)/.installed
 	$(BIN)/aurelius run nano --minutes $(MINUTES) --out runs/demo
 	@echo
-	$(BIN)/aurelius generate runs/demo "One day, a little girl"
+	$(BIN)/aurelius generate runs/demo "One day, a little girl" --max-tokens 400
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest
