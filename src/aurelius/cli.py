@@ -193,8 +193,9 @@ def _evaluate(options: argparse.Namespace) -> None:
     documents = [text for text in open_file(Path(options.on), options.column or "text").stories if text]
     model = open_model(options.recipe, options.device)
     figures = {"model": model.name, "on": options.on, "parameters": model.parameters}
-    figures |= measure(model, documents, _progress(sys.stderr)).as_json()
-    if blocks := packed(model, documents):
+    progress = _progress(sys.stderr)
+    figures |= measure(model, documents, progress).as_json()
+    if blocks := packed(model, documents, progress):
         figures |= {f"packed_{name}": value for name, value in blocks.as_json().items()}
     if options.json:
         print(json.dumps(figures, indent=2))

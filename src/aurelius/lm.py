@@ -15,6 +15,7 @@ from aurelius.errors import HubError, ModelError, first_line
 from aurelius.model import Cache, Llama
 from aurelius.recipe import Recipe
 from aurelius.sections import GenerationRecipe as Sampling
+from aurelius.training import latest, load_model
 from aurelius.vocabulary import BOS, EOS, SINK, UNK
 
 
@@ -83,8 +84,6 @@ class RunModel:
             ModelError: nothing is trained yet, or the weights are damaged.
             RunError, RecipeError, TokenizerError: another file of the run is missing or damaged.
         """
-        from aurelius.training.checkpoint import latest, load_model
-
         recipe = Recipe.load(run)
         path = latest(run / "training")
         model = load_model(recipe, path, devices.pick(device))

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from aurelius.progress import Task
@@ -48,13 +48,10 @@ def select(stories: Iterable[str], recipe: CorpusRecipe, task: Task) -> Split:
         seen.add(digest)
         held_out = _fraction(digest, recipe.seed) < recipe.valid_fraction
         (split.valid if held_out else split.train).append(text)
-    fractions = {text: _fraction(_digest(text), recipe.seed) for text in _lone_side(split)}
-    if len(fractions) > 1 and not split.valid:
-        split.valid.append(min(fractions, key=fractions.__getitem__))
-        split.train.remove(split.valid[0])
-    elif len(fractions) > 1:
-        split.train.append(max(fractions, key=fractions.__getitem__))
-        split.valid.remove(split.train[0])
+    if not split.valid:
+        _lend(split.train, split.valid, min, recipe.seed)
+    elif not split.train:
+        _lend(split.valid, split.train, max, recipe.seed)
     return split
 
 
@@ -69,9 +66,12 @@ def _refusal(text: str, recipe: CorpusRecipe) -> str | None:
     return None
 
 
-def _lone_side(split: Split) -> list[str]:
-    """Return the stories of one side where the other is empty."""
-    return [] if split.train and split.valid else split.train or split.valid
+def _lend(full: list[str], empty: list[str], nearest: Callable[..., str], seed: int) -> None:
+    """Move one story to the empty side, the one whose hash is nearest to it, if another stays."""
+    if len(full) > 1:
+        text = nearest(full, key=lambda text: _fraction(_digest(text), seed))
+        full.remove(text)
+        empty.append(text)
 
 
 def _digest(text: str) -> bytes:

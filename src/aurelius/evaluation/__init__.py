@@ -26,7 +26,7 @@ def build(recipe: Recipe, run: Path, out: Path, *, device: str = "auto", progres
         run: the run folder with corpus, tokenizer and training.
         out: the folder to write.
         device: auto, cpu, cuda or mps.
-        progress: told the windows scored.
+        progress: told the windows and blocks scored.
 
     Raises:
         RunError, ModelError: an earlier artifact is missing or damaged.
@@ -34,7 +34,7 @@ def build(recipe: Recipe, run: Path, out: Path, *, device: str = "auto", progres
     model = RunModel.open(run, device)
     documents = corpus.load(run / "corpus", "valid")
     documents = documents[: recipe.evaluation.stories or None]
-    blocks = packed(model, documents)
+    blocks = packed(model, documents, progress)
     state = read_state(latest(run / "training"))
     report = {
         "model": model.name,

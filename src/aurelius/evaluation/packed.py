@@ -6,11 +6,12 @@ import numpy as np
 
 from aurelius.evaluation.likelihood import BATCH_LOGITS
 from aurelius.lm import LanguageModel
+from aurelius.progress import SILENT, Progress
 from aurelius.tokens import Blocks, Stories
 from aurelius.training.validation import Packed, packed_loss
 
 
-def packed(model: LanguageModel, documents: Sequence[str]) -> Packed | None:
+def packed(model: LanguageModel, documents: Sequence[str], progress: Progress = SILENT) -> Packed | None:
     """Lay the documents out as training does and score every block.
 
     For our models that is ``<sink>`` and a stretch of ``<s> story </s>``; for others the first id of their
@@ -31,4 +32,6 @@ def packed(model: LanguageModel, documents: Sequence[str]) -> Packed | None:
     stories = Stories(np.concatenate(ids), starts)
     blocks = Blocks(stories, model.context, seed=0)
     batch = min(8, max(1, BATCH_LOGITS // (model.context * model.vocab_size)))
-    return packed_loss(model.logits, blocks, lead=lead, begin=begin if opening else None, batch=batch)
+    return packed_loss(
+        model.logits, blocks, lead=lead, begin=begin if opening else None, batch=batch, progress=progress
+    )

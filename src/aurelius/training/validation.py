@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aurelius.progress import SILENT, Progress
 from aurelius.tokens import Blocks
 from aurelius.vocabulary import BOS, SINK
 
@@ -42,6 +43,7 @@ def packed_loss(
     lead: int = SINK,
     begin: int | None = BOS,
     batch: int = 8,
+    progress: Progress = SILENT,
 ) -> Packed:
     """Measure the first ``most`` blocks of the first epoch (all of it, where that is less).
 
@@ -54,22 +56,25 @@ def packed_loss(
         lead: the id at position 0 of each block.
         begin: the id that opens stories, left out of ``loss`` as a target; None where there is none.
         batch: blocks scored at once.
+        progress: told the blocks scored.
     """
     count = min(most or blocks.per_epoch, blocks.per_epoch)
     total = begins = scored = begun = 0.0
-    for first in range(0, count, batch):
-        pieces = [blocks.piece(number) for number in range(first, min(first + batch, count))]
-        targets = torch.from_numpy(np.stack(pieces))
-        ids = targets.roll(1, 1)
-        ids[:, 0] = lead
-        predicted = logits(ids)
-        nats = torch.nn.functional.cross_entropy(
-            predicted.flatten(0, 1), targets.flatten().to(predicted.device), reduction="none"
-        )
-        is_begin = (targets == (-1 if begin is None else begin)).flatten()
-        nats = nats.double().cpu()
-        begins += nats[is_begin].sum().item()
-        total += nats[~is_begin].sum().item()
-        begun += is_begin.sum().item()
-        scored += (~is_begin).sum().item()
+    with progress.task("evaluating in blocks", count, "blocks") as task:
+        for first in range(0, count, batch):
+            pieces = [blocks.piece(number) for number in range(first, min(first + batch, count))]
+            targets = torch.from_numpy(np.stack(pieces))
+            ids = targets.roll(1, 1)
+            ids[:, 0] = lead
+            predicted = logits(ids)
+            nats = torch.nn.functional.cross_entropy(
+                predicted.flatten(0, 1), targets.flatten().to(predicted.device), reduction="none"
+            )
+            is_begin = (targets == (-1 if begin is None else begin)).flatten()
+            nats = nats.double().cpu()
+            begins += nats[is_begin].sum().item()
+            total += nats[~is_begin].sum().item()
+            begun += is_begin.sum().item()
+            scored += (~is_begin).sum().item()
+            task.advance(len(pieces))
     return Packed(total / scored, (total + begins) / (scored + begun), count)
