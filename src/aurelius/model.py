@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from aurelius import fused
 from aurelius.sections import ModelRecipe
 
 
@@ -32,12 +33,27 @@ class Cache:
         return k, v
 
 
+class Norm(nn.Module):
+    """RMSNorm (Zhang and Sennrich 2019, arXiv 1910.07467)."""
+
+    def __init__(self, shape: ModelRecipe):
+        super().__init__()
+        self.eps = shape.norm_eps
+        self.weight = nn.Parameter(torch.ones(shape.d_model))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, T, D] to [B, T, D]."""
+        if fused.suits(x):
+            return fused.rms_norm(x, self.weight, self.eps)
+        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+
+
 class Attention(nn.Module):
     """Causal grouped-query attention."""
 
     def __init__(self, shape: ModelRecipe):
         super().__init__()
-        self.head_dim, self.group = shape.head_dim, shape.heads // shape.kv_heads
+        self.head_dim, self.heads, self.kv_heads = shape.head_dim, shape.heads, shape.kv_heads
         self.q_proj = nn.Linear(shape.d_model, shape.heads * shape.head_dim, bias=False)
         self.k_proj = nn.Linear(shape.d_model, shape.kv_heads * shape.head_dim, bias=False)
         self.v_proj = nn.Linear(shape.d_model, shape.kv_heads * shape.head_dim, bias=False)
@@ -46,15 +62,18 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, turn: Tensor, cache: Cache | None, layer: int) -> Tensor:
         """Map [B, T, D] to [B, T, D]."""
         B, T, _ = x.shape
-        q, k, v = (
-            p(x).view(B, T, -1, self.head_dim).transpose(1, 2)
-            for p in (self.q_proj, self.k_proj, self.v_proj)
-        )  # [B, H or K, T, E]
+        # One product instead of three; joining the weights costs next to nothing.
+        qkv = F.linear(x, torch.cat((self.q_proj.weight, self.k_proj.weight, self.v_proj.weight)))
+        if cache is None and fused.suits(x):
+            return self.o_proj(fused.attention(qkv, turn, self.heads, self.kv_heads))
+        sizes = (self.heads, self.kv_heads, self.kv_heads)
+        q, k, v = qkv.view(B, T, -1, self.head_dim).transpose(1, 2).split(sizes, 1)  # [B, H or K, T, E]
         q, k = rotate(q, turn), rotate(k, turn)
         if cache is not None:
             k, v = cache.extend(layer, k, v)
         # Queries of one group sit beside each other, as enable_gqa and the published weights have it.
-        k, v = k.repeat_interleave(self.group, 1), v.repeat_interleave(self.group, 1)
+        group = self.heads // self.kv_heads
+        k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
         seen = k.shape[2] - T
         mask = None
         if seen and T > 1:
@@ -82,9 +101,9 @@ class Layer(nn.Module):
 
     def __init__(self, shape: ModelRecipe):
         super().__init__()
-        self.input_layernorm = nn.RMSNorm(shape.d_model, shape.norm_eps)
+        self.input_layernorm = Norm(shape)
         self.self_attn = Attention(shape)
-        self.post_attention_layernorm = nn.RMSNorm(shape.d_model, shape.norm_eps)
+        self.post_attention_layernorm = Norm(shape)
         self.mlp = MLP(shape)
 
     def forward(self, x: Tensor, turn: Tensor, cache: Cache | None, layer: int) -> Tensor:
@@ -100,7 +119,7 @@ class Body(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(vocab_size, shape.d_model)
         self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
-        self.norm = nn.RMSNorm(shape.d_model, shape.norm_eps)
+        self.norm = Norm(shape)
 
 
 class Llama(nn.Module):
@@ -118,6 +137,10 @@ class Llama(nn.Module):
 
         ``cache.length + T`` may be at most the context.
         """
+        return F.linear(self.hidden(ids, cache), self.model.embed_tokens.weight)
+
+    def hidden(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
+        """Map token ids [B, T] to what the head reads [B, T, D]."""
         first = cache.length if cache is not None else 0
         T = ids.shape[1]
         turn = self.get_buffer("turn")[:, first : first + T]
@@ -126,11 +149,14 @@ class Llama(nn.Module):
             x = layer(x, turn, cache, number)
         if cache is not None:
             cache.length += T
-        return F.linear(self.model.norm(x), self.model.embed_tokens.weight)
+        return self.model.norm(x)
 
     def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
         """Return the summed negative log-likelihood (nats) of ``targets`` [B, T], IGNORED ones left out."""
-        logits = self(ids).float()
+        x, head = self.hidden(ids), self.model.embed_tokens.weight
+        if fused.suits(x):
+            return fused.head_loss(x.flatten(0, 1), head, targets.flatten())
+        logits = F.linear(x, head).float()
         return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum")
 
     def initialise(self, seed: int) -> None:

@@ -18,16 +18,16 @@ from aurelius.training.optimizers import (
 )
 
 
-@pytest.mark.parametrize("shape", [(32, 32), (16, 64), (64, 16)])
-def test_singular_values_end_near_one(shape: tuple[int, int]):
-    torch.manual_seed(0)
-    matrix = torch.randn(shape)
-    values = torch.linalg.svdvals(orthogonal(matrix))
-    assert float(values.min()) > 0.6 and float(values.max()) < 1.25
-    # The directions stay: U^T O V is near the diagonal.
-    u, _, v = torch.linalg.svd(matrix, full_matrices=False)
-    core = u.T @ orthogonal(matrix) @ v.T
-    assert (core - core.diag().diag()).abs().max() < 1e-3
+@pytest.mark.parametrize("shape", [(3, 32, 32), (2, 16, 64), (2, 64, 16)])
+def test_singular_values_end_near_one(shape: tuple[int, ...]):
+    matrices = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    for matrix, found in zip(matrices, orthogonal(matrices), strict=True):
+        values = torch.linalg.svdvals(found)
+        assert float(values.min()) > 0.4 and float(values.max()) < 1.25
+        # The directions stay: U^T O V is near the diagonal.
+        u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+        core = u.T @ found @ v.T
+        assert (core - core.diag().diag()).abs().max() < 1e-3
 
 
 def test_muon_is_pytorchs_up_to_its_bf16():
@@ -35,7 +35,7 @@ def test_muon_is_pytorchs_up_to_its_bf16():
     start = [torch.randn(24, 16), torch.randn(16, 24), torch.randn(16, 16)]
     ours = [torch.nn.Parameter(t.clone()) for t in start]
     theirs = [torch.nn.Parameter(t.clone()) for t in start]
-    pairs = (Muon(ours, 0.02, weight_decay=0.1), torch.optim.Muon(theirs, 0.02, weight_decay=0.1))
+    pairs = (Muon(ours, 0.02, 0.1, 0.95), torch.optim.Muon(theirs, 0.02, weight_decay=0.1))
     for step in range(4):
         torch.manual_seed(step)
         for a, b in zip(ours, theirs, strict=True):

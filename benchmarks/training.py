@@ -1,0 +1,292 @@
+"""Tokens per second in training, against the ways people train such a model today.
+
+Every peer trains the same shape on the same blocks with the same batch, micro-batch, context and precision, in
+a process of its own; the peers take turns, round after round, so that a busy machine slows all of them. The
+ratio is taken within a round.
+
+    python benchmarks/training.py --recipe nano --json nano.json
+    python benchmarks/training.py --recipe large --micro 8 --steps 2 --json large.json
+
+litgpt needs older packages than ours: give the Python of an environment that has it with ``--litgpt-python``.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+PEERS = ("aurelius", "aurelius-adamw", "trainer", "eager", "litgpt")
+IGNORED = -100
+
+
+def main() -> None:
+    """Run the peers in turns, print the table, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--recipe", default="nano")
+    parser.add_argument("--batch", type=int, help="blocks a step (default: the recipe's)")
+    parser.add_argument("--micro", type=int, help="blocks at once (default: the batch)")
+    parser.add_argument("--steps", type=int, default=12, help="timed steps a round")
+    parser.add_argument("--warm", type=int, default=2, help="steps before them")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--peers", default=",".join(PEERS))
+    parser.add_argument("--litgpt-python", default=sys.executable)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--peer", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.peer:
+        print(json.dumps(_time_peer(options)))
+        return
+    names = options.peers.split(",")
+    rounds: list[dict[str, float]] = []
+    for number in range(options.rounds):
+        speeds = {name: _ask(name, options) for name in names}
+        rounds.append({name: speed for name, speed in speeds.items() if speed})
+        told = ", ".join(f"{name} {speed:,.0f}" for name, speed in rounds[-1].items())
+        print(f"round {number + 1}: {told} tokens/s", flush=True)
+    result = _summary(rounds, options)
+    _print(result)
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def _ask(name: str, options: argparse.Namespace) -> float | None:
+    """Return a peer's tokens a second, measured in a process of its own; None where it cannot run."""
+    python = options.litgpt_python if name == "litgpt" else sys.executable
+    command = [python, __file__, "--peer", name, "--recipe", options.recipe, "--device", options.device]
+    command += ["--steps", str(options.steps), "--warm", str(options.warm)]
+    for option in ("batch", "micro"):
+        if getattr(options, option):
+            command += [f"--{option}", str(getattr(options, option))]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        print(f"{name} did not run: {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
+        return None
+    return json.loads(done.stdout.splitlines()[-1])["tokens_per_second"]
+
+
+def _summary(rounds: list[dict[str, float]], options: argparse.Namespace) -> dict:
+    peak = _peak(torch.device(options.device))
+    recipe = _recipe(options)
+    flops = flops_per_token(recipe)
+    table = {}
+    for name in rounds[0]:
+        speeds = [r[name] for r in rounds if name in r]
+        ratios = [r["aurelius"] / r[name] for r in rounds if name in r and "aurelius" in r]
+        table[name] = {
+            "tokens_per_second": statistics.median(speeds),
+            "lowest": min(speeds),
+            "highest": max(speeds),
+            "aurelius_is_times_faster": statistics.median(ratios) if ratios else None,
+            "ratios": [round(ratio, 3) for ratio in ratios],
+            "share_of_peak": statistics.median(speeds) * flops / peak,
+        }
+    return {
+        "recipe": options.recipe,
+        "batch": recipe.training.batch,
+        "micro": recipe.training.batch // recipe.training.accumulate,
+        "context": recipe.model.context,
+        "parameters": recipe.parameters,
+        "flops_per_token": flops,
+        "device": options.device,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "peak_flops": peak,
+        "peers": table,
+    }
+
+
+def flops_per_token(recipe) -> float:
+    """Return the operations a token needs in forward and backward pass, causal attention counted half."""
+    model = recipe.model
+    return 6 * model.matmul_parameters(recipe.tokenizer.vocab_size) + 6 * model.layers * model.d_model * (
+        model.context
+    )
+
+
+def _peak(device: torch.device, size: int = 2048) -> float:
+    """Measure matrix products (operations a second), in the precision of training."""
+    kind = torch.bfloat16 if device.type == "cuda" else torch.float32
+    size = 8192 if device.type == "cuda" else size
+    a = torch.randn(size, size, device=device, dtype=kind)
+    best = float("inf")
+    for _ in range(10):
+        started = time.perf_counter()
+        (a @ a)[0, 0].item()
+        best = min(best, time.perf_counter() - started)
+    return 2 * size**3 / best
+
+
+def _print(result: dict) -> None:
+    print(
+        f"\n{result['recipe']}: {result['parameters']:,} parameters, {result['batch']} blocks of "
+        f"{result['context']} a step ({result['micro']} at once), {result['device']}, "
+        f"{result['threads']} threads, torch {result['torch']}, "
+        f"matrix products {result['peak_flops'] / 1e9:,.0f} GFLOP/s"
+    )
+    print(f"{'':16}{'tokens/s':>10}{'lowest':>10}{'highest':>10}{'of peak':>10}{'aurelius is':>14}")
+    for name, row in result["peers"].items():
+        ratio = row["aurelius_is_times_faster"]
+        print(
+            f"{name:16}{row['tokens_per_second']:>10,.0f}{row['lowest']:>10,.0f}{row['highest']:>10,.0f}"
+            f"{row['share_of_peak']:>10.0%}" + (f"{ratio:>11.2f} x" if ratio else "")
+        )
+
+
+# What follows runs in the peers' processes.
+
+
+class Shape(argparse.Namespace):
+    """What litgpt's environment, where ours is not installed, needs to know of the recipe."""
+
+
+def _recipe(options: argparse.Namespace):
+    from aurelius.recipe import Recipe
+
+    recipe = Recipe.load(options.recipe)
+    batch = options.batch or recipe.training.batch
+    micro = options.micro or batch
+    return recipe.with_(
+        **{"training.batch": batch, "training.accumulate": batch // micro, "training.steps": 1_000_000}
+    )
+
+
+def _blocks(recipe):
+    """Return blocks over random tokens in stories of the length of real ones."""
+    from aurelius.tokens import Blocks, Stories
+    from aurelius.vocabulary import BOS, EOS
+
+    random = np.random.default_rng(0)
+    starts = np.arange(0, 235 * 2001, 235)
+    ids = random.integers(4, recipe.tokenizer.vocab_size, starts[-1]).astype(np.uint16)
+    ids[starts[:-1]], ids[starts[1:] - 1] = BOS, EOS
+    return Blocks(Stories(ids, starts), recipe.model.context, 0)
+
+
+def _time_peer(options: argparse.Namespace) -> dict[str, float]:
+    recipe = _recipe(options)
+    ticks: list[float] = []
+    device = torch.device(options.device)
+
+    def tick() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        ticks.append(time.perf_counter())
+
+    run: Callable = {
+        "aurelius": _aurelius,
+        "aurelius-adamw": _aurelius_adamw,
+        "trainer": _trainer,
+        "eager": _eager,
+        "litgpt": _litgpt,
+    }[options.peer]
+    run(recipe, device, options.warm + options.steps, tick)
+    seconds = np.diff(ticks)[options.warm - 1 :] if options.warm else np.diff(ticks)
+    per_step = recipe.training.batch * recipe.model.context
+    return {"tokens_per_second": per_step / float(np.median(seconds))}
+
+
+def _aurelius(recipe, device: torch.device, steps: int, tick: Callable[[], None]) -> None:
+    from aurelius.training import Trainer
+
+    trainer = Trainer(recipe, _blocks(recipe), device)
+    for _ in range(steps):
+        trainer.step()
+        tick()
+
+
+def _aurelius_adamw(recipe, device: torch.device, steps: int, tick: Callable[[], None]) -> None:
+    _aurelius(recipe.with_(**{"training.optimizer": "adamw"}), device, steps, tick)
+
+
+def _llama(recipe):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from aurelius.export.huggingface import config
+
+    torch.manual_seed(0)
+    return LlamaForCausalLM(LlamaConfig(**config(recipe)))
+
+
+def _micro_batches(recipe) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    blocks = _blocks(recipe)
+    size = recipe.training.batch // recipe.training.accumulate
+    first = 0
+    while True:
+        ids, targets = map(torch.from_numpy, blocks.batch(first, size))
+        yield ids, targets
+        first += size
+
+
+def _eager(recipe, device: torch.device, steps: int, tick: Callable[[], None]) -> None:
+    """Train stock Llama in the loop that tutorials have."""
+    settings = recipe.training
+    model = _llama(recipe).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, fused=True)
+    batches = _micro_batches(recipe)
+    for _ in range(steps):
+        for _ in range(settings.accumulate):
+            ids, targets = (part.to(device) for part in next(batches))
+            with torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda"):
+                logits = model(input_ids=ids, use_cache=False).logits
+            loss = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
+            (loss / settings.accumulate).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+        optimizer.step()
+        optimizer.zero_grad()
+        tick()
+
+
+def _trainer(recipe, device: torch.device, steps: int, tick: Callable[[], None]) -> None:
+    """Train with transformers' Trainer, its fused AdamW, and nothing that writes."""
+    from transformers import Trainer, TrainerCallback, TrainingArguments
+
+    settings = recipe.training
+    blocks = _blocks(recipe)
+
+    class Data(torch.utils.data.Dataset):
+        def __len__(self) -> int:
+            return steps * settings.batch
+
+        def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
+            ids, _ = blocks.batch(number, 1)
+            ids = torch.from_numpy(ids[0])
+            return {"input_ids": ids, "labels": ids}
+
+    class Clock(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            tick()
+
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(
+            folder,
+            per_device_train_batch_size=settings.batch // settings.accumulate,
+            gradient_accumulation_steps=settings.accumulate,
+            max_steps=steps,
+            learning_rate=settings.learning_rate,
+            max_grad_norm=settings.clip,
+            optim="adamw_torch_fused",
+            bf16=device.type == "cuda",
+            use_cpu=device.type == "cpu",
+            logging_strategy="no",
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+        )
+        Trainer(_llama(recipe), arguments, train_dataset=Data(), callbacks=[Clock()]).train()
+
+
+def _litgpt(recipe, device: torch.device, steps: int, tick: Callable[[], None]) -> None:
+    raise NotImplementedError
+
+
+if __name__ == "__main__":
+    main()
