@@ -11,6 +11,7 @@ from aurelius import fused
 from aurelius.model import Llama, rotary, rotate
 from aurelius.recipe import Recipe
 from aurelius.tokens import IGNORED
+from aurelius.vocabulary import BOS
 
 
 def agree(ours: Tensor, plain: Tensor, *inputs: Tensor) -> None:
@@ -24,8 +25,14 @@ def agree(ours: Tensor, plain: Tensor, *inputs: Tensor) -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(1, 3), st.sampled_from([1, 2, 7, 103, 104, 105, 209]), st.integers(1, 2), st.integers(1, 3))
-def test_attention(batch: int, length: int, kv_heads: int, group: int):
+@given(
+    st.integers(1, 3),
+    st.sampled_from([1, 2, 7, 103, 104, 105, 209, 250]),
+    st.integers(1, 2),
+    st.integers(1, 3),
+    st.booleans(),
+)
+def test_attention(batch: int, length: int, kv_heads: int, group: int, apart: bool):
     torch.manual_seed(length)
     E, heads = 8, kv_heads * group
     shape = Recipe.load("pico").model.model_copy(update={"d_model": heads * E, "heads": heads})
@@ -33,9 +40,14 @@ def test_attention(batch: int, length: int, kv_heads: int, group: int):
     qkv = torch.randn(batch, length, (heads + 2 * kv_heads) * E, requires_grad=True)
     q, k, v = qkv.view(batch, length, -1, E).transpose(1, 2).split((heads, kv_heads, kv_heads), 1)
     k, v = rotate(k, turn).repeat_interleave(group, 1), v.repeat_interleave(group, 1)
-    plain = F.scaled_dot_product_attention(rotate(q, turn), k, v, is_causal=True)
+    mask = torch.ones(batch, 1, length, length, dtype=torch.bool).tril()
+    story = None
+    if apart:
+        story = (torch.rand(batch, length) < 0.05).cumsum(1)
+        mask &= (story[:, :, None] == story[:, None]).unsqueeze(1)
+    plain = F.scaled_dot_product_attention(rotate(q, turn), k, v, attn_mask=mask)
     agree(
-        fused.attention(qkv, turn, heads, kv_heads),
+        fused.attention(qkv, turn, heads, kv_heads, fused.spans(batch, length, kv_heads, story)),
         plain.transpose(1, 2).reshape(batch, length, -1),
         qkv,
     )
@@ -65,17 +77,19 @@ def test_a_hopeless_target_costs_a_finite_loss():
     assert 87 < loss.item() < 88 and x.grad is not None and x.grad.item() == pytest.approx(2.0)
 
 
+@pytest.mark.parametrize("apart", [False, True])
 @pytest.mark.parametrize("name", ["pico", "large"])
-def test_the_whole_model(name: str, monkeypatch: pytest.MonkeyPatch):
+def test_the_whole_model(name: str, apart: bool, monkeypatch: pytest.MonkeyPatch):
     recipe = Recipe.load(name)
     model = Llama(recipe.model, recipe.tokenizer.vocab_size)
     model.initialise(0)
     ids = torch.randint(0, recipe.tokenizer.vocab_size, (2, 120))
+    ids[:, 50] = ids[:, 90] = BOS
     parameters = list(model.parameters())
-    loss = model.loss(ids, ids)
+    loss = model.loss(ids, ids, apart)
     mine = torch.autograd.grad(loss, parameters)
     monkeypatch.setattr(fused, "suits", lambda x: False)
-    plain = model.loss(ids, ids)
+    plain = model.loss(ids, ids, apart)
     assert loss.item() == pytest.approx(plain.item(), rel=1e-6)
     for a, b in zip(mine, torch.autograd.grad(plain, parameters), strict=True):
         assert (a - b).norm() <= 1e-5 * b.norm()

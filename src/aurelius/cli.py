@@ -100,6 +100,14 @@ def _run_options(
         "--update", action="store_true", help="redo stages that no longer match, keep the old"
     )
     parser.add_argument("--verify", action="store_true", help="hash every finished artifact again")
+    parser.add_argument(
+        "--auto-batch",
+        action="store_true",
+        help="cut a training step into micro-batches until it fits the memory",
+    )
+    parser.add_argument(
+        "--track", metavar="NAME", action="append", default=[], help="tensorboard, trackio or wandb"
+    )
     _set_option(parser)
     _device_option(parser)
 
@@ -127,8 +135,14 @@ def _progress(stream: Any = None):
     from rich.console import Console
 
     from aurelius.console import attach
+    from aurelius.progress import SILENT
 
-    return attach(Console(file=stream))
+    return attach(Console(file=stream)) if _speaks() else SILENT
+
+
+def _speaks() -> bool:
+    """Whether this process prints; of several that torchrun started, the first does."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -145,8 +159,12 @@ def _run(options: argparse.Namespace) -> None:
         update=options.update,
         verify=options.verify,
         device=options.device,
+        auto_batch=options.auto_batch,
+        track=options.track,
         progress=_progress(),
     )
+    if not _speaks():
+        return
     taken = duration(time.monotonic() - started)
     if not result.done:
         print(f"nothing to do: {result.folder} is up to date ({taken})")
@@ -176,12 +194,14 @@ def _summary(run: Path, exported: bool) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     unused = (
-        ("column", "json") if options.on is None else ("out", "corpus", "minutes", "set", "update", "verify")
+        ("column", "json")
+        if options.on is None
+        else ("out", "corpus", "minutes", "set", "update", "verify", "auto_batch", "track")
     )
     for name in unused:
         if getattr(options, name):
             word = "without" if options.on is None else "with"
-            raise RecipeError(f"--{name} has no meaning {word} --on FILE")
+            raise RecipeError(f"--{name.replace('_', '-')} has no meaning {word} --on FILE")
     if options.on is None:
         return _run(options)
     import json

@@ -1,15 +1,17 @@
 """Parts of the model with gradients written by hand, for training on a CPU.
 
-PyTorch's attention for CPUs multiplies in small tiles and recomputes the probabilities in the backward pass; at
-the contexts of tiny models it is faster to keep them. RMSNorm and the loss take many passes over memory when
-their gradients are put together from single operations. Results are those of the plain operations up to
-float32 rounding; GPUs and inference use the plain ones.
+PyTorch's attention for CPUs multiplies in small tiles and recomputes the probabilities in the backward pass;
+at the contexts of tiny models it is faster to keep them, and what no query may see is not multiplied at all.
+RMSNorm and the loss take many passes over memory when their gradients are put together from single operations.
+Results are those of the plain operations up to float32 rounding; GPUs and inference use the plain ones.
 
 Shapes: B batch, T positions, D = d_model, H query heads, K key/value heads, G = H / K, E = head_dim,
 V vocabulary, N = B T.
 """
 
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -20,6 +22,7 @@ from aurelius.tokens import IGNORED
 
 LONGEST = 1024  # positions; beyond, keeping T² probabilities costs more memory than it saves time
 ROWS = 104  # query positions at once: a quarter of the card's context, small enough for the cache
+ROWS_APART = 208  # the same for a single story, whose matrices are smaller
 
 
 def suits(x: Tensor) -> bool:
@@ -27,9 +30,42 @@ def suits(x: Tensor) -> bool:
     return x.device.type == "cpu" and torch.is_grad_enabled() and x.shape[1] <= LONGEST
 
 
+@dataclass(frozen=True)
+class Span:
+    """Queries ``first`` to ``last`` of some heads, whose keys begin at ``begin``; heads are [B, K] flattened."""
+
+    heads: slice
+    begin: int
+    first: int
+    last: int
+
+    def rows(self, G: int) -> slice:
+        """Return the span's rows among queries [T G]."""
+        return slice(self.first * G, self.last * G)
+
+    @property
+    def keys(self) -> slice:
+        """The positions of the span's keys; those after its last query are never looked at."""
+        return slice(self.begin, self.last)
+
+
+def spans(B: int, T: int, K: int, story: Tensor | None = None) -> list[Span]:
+    """Return what attends to what: each position to its past, or to its past within its ``story`` [B, T]."""
+    if story is None:
+        return [Span(slice(0, B * K), 0, first, min(first + ROWS, T)) for first in range(0, T, ROWS)]
+    found = []
+    for row, numbers in enumerate(story):
+        bounds = [0, *(numbers.diff().nonzero().flatten() + 1).tolist(), T]
+        heads = slice(row * K, (row + 1) * K)
+        for begin, end in pairwise(bounds):
+            for first in range(begin, end, ROWS_APART):
+                found.append(Span(heads, begin, first, min(first + ROWS_APART, end)))
+    return found
+
+
 class _Attention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, qkv: Tensor, turn: Tensor, heads: int, kv_heads: int) -> Tensor:
+    def forward(ctx: Any, qkv: Tensor, turn: Tensor, heads: int, kv_heads: int, which: list[Span]) -> Tensor:
         B, T, width = qkv.shape
         K, G = kv_heads, heads // kv_heads
         E = width // (heads + 2 * K)
@@ -39,14 +75,14 @@ class _Attention(torch.autograd.Function):
         v = v.reshape(B * K, T, E)
         y = torch.empty_like(q)
         probabilities = []
-        for first, last in _chunks(T):
-            rows = slice(first * G, last * G)
-            scores = torch.bmm(q[:, rows], k[:, :last].mT)  # keys after the chunk are never looked at
-            scores.view(B * K, last - first, G, last)[..., first:] += _future(last - first)
+        for span in which:
+            h, rows, count = span.heads, span.rows(G), span.last - span.first
+            scores = torch.bmm(q[h, rows], k[h, span.keys].mT)
+            scores.view(-1, count, G, scores.shape[2])[..., -count:] += _future(count)
             probabilities.append(torch.softmax(scores, -1))
-            y[:, rows] = torch.bmm(probabilities[-1], v[:, :last])
+            y[h, rows] = torch.bmm(probabilities[-1], v[h, span.keys])
         ctx.save_for_backward(q, k, v, y, turn, *probabilities)
-        ctx.shape = B, T, K, G, E
+        ctx.shape, ctx.spans = (B, T, K, G, E), which
         return y.view(B, K, T, G * E).transpose(1, 2).reshape(B, T, heads * E)
 
     @staticmethod
@@ -57,22 +93,22 @@ class _Attention(torch.autograd.Function):
         dy = gradients[0].reshape(B, T, K, G * E).transpose(1, 2).reshape(B * K, T * G, E)
         inner = torch.linalg.vecdot(dy, y).unsqueeze(-1)
         dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        for (first, last), p in zip(_chunks(T), probabilities, strict=True):
-            rows = slice(first * G, last * G)
+        for span, p in zip(ctx.spans, probabilities, strict=True):
+            h, rows, keys = span.heads, span.rows(G), span.keys
             # The gradient of the scores is p (dp - sum of p dp), and that sum is y dy (Dao 2022, 2205.14135).
-            ds = torch.baddbmm(inner[:, rows], dy[:, rows], v[:, :last].mT, beta=-1).mul_(p)
-            dq[:, rows] = torch.bmm(ds, k[:, :last])
-            dk[:, :last] += torch.bmm(ds.mT, q[:, rows])
-            dv[:, :last] += torch.bmm(p.mT, dy[:, rows])
+            ds = torch.baddbmm(inner[h, rows], dy[h, rows], v[h, keys].mT, beta=-1).mul_(p)
+            dq[h, rows] = torch.bmm(ds, k[h, keys])
+            dk[h, keys] += torch.bmm(ds.mT, q[h, rows])
+            dv[h, keys] += torch.bmm(p.mT, dy[h, rows])
         out = dy.new_empty(B, T, (K * G + 2 * K) * E)
         to_q, to_k, to_v = _heads(out, K, G, E)
         _turn(dq.mul_(E**-0.5).view(B, K, T, G, E), turn, -1, to_q)
         _turn(dk.view(B, K, T, 1, E), turn, -1, to_k)
         to_v.copy_(dv.view(B, K, T, 1, E))
-        return out, None, None, None
+        return out, None, None, None, None
 
 
-def attention(qkv: Tensor, turn: Tensor, heads: int, kv_heads: int) -> Tensor:
+def attention(qkv: Tensor, turn: Tensor, heads: int, kv_heads: int, which: list[Span]) -> Tensor:
     """Rotate queries and keys, attend causally; [B, T, (H + 2K) E] to [B, T, H E].
 
     Args:
@@ -80,8 +116,9 @@ def attention(qkv: Tensor, turn: Tensor, heads: int, kv_heads: int) -> Tensor:
         turn: cosines and sines [2, T, E] of the rotary embedding.
         heads: H.
         kv_heads: K.
+        which: see `spans`.
     """
-    return _Attention.apply(qkv, turn, heads, kv_heads)  # pyright: ignore[reportReturnType]
+    return _Attention.apply(qkv, turn, heads, kv_heads, which)  # pyright: ignore[reportReturnType]
 
 
 def _heads(qkv: Tensor, K: int, G: int, E: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -105,11 +142,7 @@ def _turn(x: Tensor, turn: Tensor, sign: int, out: Tensor) -> Tensor:
     return out
 
 
-def _chunks(T: int) -> list[tuple[int, int]]:
-    return [(first, min(first + ROWS, T)) for first in range(0, T, ROWS)]
-
-
-@lru_cache
+@lru_cache(maxsize=1024)
 def _future(count: int) -> Tensor:
     """Return [count, 1, count]: minus infinity where a key comes after the query, else 0."""
     return torch.full((count, count), float("-inf")).triu_(1).unsqueeze(1)
@@ -159,8 +192,8 @@ class _HeadLoss(torch.autograd.Function):
 
 
 def head_loss(x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-    """Return the summed negative log-likelihood (nats) of ``targets`` [N] under ``x`` [N, D] @ ``weight``ᵀ [D, V].
+    """Return the summed negative log-likelihood (nats) of ``targets`` [N], logits being ``x`` ``weight``ᵀ.
 
-    The gradients are made at once, in the memory of the logits; IGNORED targets are left out.
+    ``x`` is [N, D], ``weight`` [V, D]. The gradients are made at once, in the memory of the logits; IGNORED targets are left out.
     """
     return _HeadLoss.apply(x, weight, targets)  # pyright: ignore[reportReturnType]

@@ -15,6 +15,11 @@ from torch import Tensor, nn
 
 from aurelius import fused
 from aurelius.sections import ModelRecipe
+from aurelius.vocabulary import BOS
+
+# What each position attends to: its past (None), a mask of [B, 1, T, T] or [T, seen + T], or on a CPU in training
+# the spans that are multiplied.
+Seen = Tensor | list[fused.Span] | None
 
 
 class Cache:
@@ -59,13 +64,13 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(shape.d_model, shape.kv_heads * shape.head_dim, bias=False)
         self.o_proj = nn.Linear(shape.heads * shape.head_dim, shape.d_model, bias=False)
 
-    def forward(self, x: Tensor, turn: Tensor, cache: Cache | None, layer: int) -> Tensor:
+    def forward(self, x: Tensor, turn: Tensor, seen: Seen, cache: Cache | None, layer: int) -> Tensor:
         """Map [B, T, D] to [B, T, D]."""
         B, T, _ = x.shape
         # One product instead of three; joining the weights costs next to nothing.
         qkv = F.linear(x, torch.cat((self.q_proj.weight, self.k_proj.weight, self.v_proj.weight)))
-        if cache is None and fused.suits(x):
-            return self.o_proj(fused.attention(qkv, turn, self.heads, self.kv_heads))
+        if isinstance(seen, list):
+            return self.o_proj(fused.attention(qkv, turn, self.heads, self.kv_heads, seen))
         sizes = (self.heads, self.kv_heads, self.kv_heads)
         q, k, v = qkv.view(B, T, -1, self.head_dim).transpose(1, 2).split(sizes, 1)  # [B, H or K, T, E]
         q, k = rotate(q, turn), rotate(k, turn)
@@ -74,11 +79,8 @@ class Attention(nn.Module):
         # Queries of one group sit beside each other, as enable_gqa and the published weights have it.
         group = self.heads // self.kv_heads
         k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
-        seen = k.shape[2] - T
-        mask = None
-        if seen and T > 1:
-            mask = torch.ones(T, seen + T, dtype=torch.bool, device=x.device).tril(seen)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=seen == 0)
+        causal = seen is None and k.shape[2] == T
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, is_causal=causal)
         return self.o_proj(y.transpose(1, 2).reshape(B, T, -1))
 
 
@@ -106,9 +108,9 @@ class Layer(nn.Module):
         self.post_attention_layernorm = Norm(shape)
         self.mlp = MLP(shape)
 
-    def forward(self, x: Tensor, turn: Tensor, cache: Cache | None, layer: int) -> Tensor:
+    def forward(self, x: Tensor, turn: Tensor, seen: Seen, cache: Cache | None, layer: int) -> Tensor:
         """Map [B, T, D] to [B, T, D]."""
-        x = x + self.self_attn(self.input_layernorm(x), turn, cache, layer)
+        x = x + self.self_attn(self.input_layernorm(x), turn, seen, cache, layer)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -132,28 +134,41 @@ class Llama(nn.Module):
         # One buffer, cosines and sines [2, context, E]; it is not saved, being computed.
         self.register_buffer("turn", rotary(shape), persistent=False)
 
-    def forward(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
-        """Map token ids [B, T] to logits [B, T, V]; with a cache the ids follow the positions it holds.
+    def forward(self, ids: Tensor, cache: Cache | None = None, apart: bool = False) -> Tensor:
+        """Map token ids [B, T] to logits [B, T, V].
 
-        ``cache.length + T`` may be at most the context.
+        With a cache the ids follow the positions it holds (``cache.length + T`` may be at most the context);
+        with ``apart`` a story does not see those before it.
         """
-        return F.linear(self.hidden(ids, cache), self.model.embed_tokens.weight)
+        return F.linear(self.hidden(ids, cache, apart), self.model.embed_tokens.weight)
 
-    def hidden(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
+    def hidden(self, ids: Tensor, cache: Cache | None = None, apart: bool = False) -> Tensor:
         """Map token ids [B, T] to what the head reads [B, T, D]."""
         first = cache.length if cache is not None else 0
         T = ids.shape[1]
         turn = self.get_buffer("turn")[:, first : first + T]
         x = self.model.embed_tokens(ids)
+        seen = self._seen(ids, x, first, apart)
         for number, layer in enumerate(self.model.layers):
-            x = layer(x, turn, cache, number)
+            x = layer(x, turn, seen, cache, number)
         if cache is not None:
             cache.length += T
         return self.model.norm(x)
 
-    def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
+    def _seen(self, ids: Tensor, x: Tensor, first: int, apart: bool) -> Seen:
+        B, T = ids.shape
+        story = stories(ids) if apart else None
+        if not first and fused.suits(x):
+            return fused.spans(B, T, self.shape.kv_heads, story)
+        if story is not None:
+            return (story.unsqueeze(2) == story.unsqueeze(1)).tril_().unsqueeze(1)
+        if first and T > 1:
+            return torch.ones(T, first + T, dtype=torch.bool, device=ids.device).tril(first)
+        return None
+
+    def loss(self, ids: Tensor, targets: Tensor, apart: bool = False) -> Tensor:
         """Return the summed negative log-likelihood (nats) of ``targets`` [B, T], IGNORED ones left out."""
-        x, head = self.hidden(ids), self.model.embed_tokens.weight
+        x, head = self.hidden(ids, apart=apart), self.model.embed_tokens.weight
         if fused.suits(x):
             return fused.head_loss(x.flatten(0, 1), head, targets.flatten())
         logits = F.linear(x, head).float()
@@ -173,6 +188,13 @@ class Llama(nn.Module):
             std = 0.02 / math.sqrt(2 * self.shape.layers) if residual else 0.02
             with torch.no_grad():
                 parameter.copy_(torch.randn(parameter.shape, generator=random) * std)
+
+
+def stories(ids: Tensor) -> Tensor:
+    """Number the stories of blocks [B, T]: one begins at each ``<s>``, and ``<sink>`` is part of the first."""
+    number = (ids == BOS).cumsum(1)
+    number[:, 0] = number[:, 1] if ids.shape[1] > 1 else 0
+    return number
 
 
 def rotary(shape: ModelRecipe) -> Tensor:

@@ -5,13 +5,14 @@ gone on with; one that no longer matches is refused, or, under ``update``, set a
 """
 
 import errno
+import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
@@ -19,6 +20,9 @@ from aurelius.artifacts import MANIFEST, Entry, Manifest, describe, sync, write_
 from aurelius.errors import RecipeError, RunError, StorageError
 from aurelius.progress import SILENT, Progress
 from aurelius.recipe import Recipe
+
+if TYPE_CHECKING:
+    from aurelius.training.distribution import Team
 
 RECIPE = "recipe.toml"
 ASIDE = "superseded"
@@ -34,6 +38,9 @@ class Job:
     out: Path
     device: str
     progress: Progress
+    auto_batch: bool = False
+    track: tuple[str, ...] = ()
+    team: "Team | None" = None
 
 
 def _corpus(job: Job) -> list[Path]:
@@ -55,9 +62,23 @@ def _tokens(job: Job) -> None:
 
 
 def _training(job: Job) -> None:
+    if job.team:
+        job.team.tell(True)
+    _train(job)
+
+
+def _train(job: Job) -> None:
     from aurelius.training import train
 
-    train(job.recipe, job.run / "tokens", job.out, device=job.device, progress=job.progress)
+    train(
+        job.recipe,
+        job.run / "tokens",
+        job.out,
+        device=job.device,
+        auto_batch=job.auto_batch,
+        track=job.track,
+        progress=job.progress,
+    )
 
 
 def _evaluation(job: Job) -> None:
@@ -119,9 +140,14 @@ def run(
     update: bool = False,
     verify: bool = False,
     device: str = "auto",
+    auto_batch: bool = False,
+    track: Iterable[str] = (),
     progress: Progress = SILENT,
 ) -> Run:
     """Bring a run folder up to date, stage by stage.
+
+    Under ``torchrun`` every process calls this with the same arguments: they train together, and the first
+    does the rest.
 
     Args:
         recipe: a shipped recipe's name, a .toml file, a `Recipe`, or a run folder (its own recipe).
@@ -132,6 +158,8 @@ def run(
         update: set stages that no longer match aside (in ``superseded/``) and do them anew.
         verify: hash every artifact again instead of trusting sizes and times.
         device: auto, cpu, cuda or mps.
+        auto_batch: cut a training step into as many micro-batches as the memory asks for.
+        track: trackers of the training beside metrics.jsonl: tensorboard, trackio, wandb.
         progress: told what happens.
 
     Raises:
@@ -140,22 +168,44 @@ def run(
     """
     if until not in NAMES:
         raise RunError(f"there is no stage '{until}'; the stages are {', '.join(NAMES)}")
-    if device != "auto":  # a mistake shows before the first stage, not at the fourth
+    track = tuple(track)
+    if device != "auto" or track:  # a mistake shows before the first stage, not at the fourth
         from aurelius.device import pick
+        from aurelius.training import metrics
 
         pick(device)
+        metrics.check(track)
     try:
         asked, folder = _resolve(recipe, out, dict(overrides or {}), minutes)
-        with _alone(folder):
-            result = Run(folder, _settle(asked, folder, update, progress))
-            for stage in STAGES[: NAMES.index(until) + 1]:
-                if not _is_done(stage, result, update, verify, progress):
-                    _do(stage, result, device, progress)
+        job = Job(asked, folder, folder / "training", device, progress, auto_batch, track)
+        with _team(device) as team:
+            if team and not team.first:
+                if team.hear():
+                    _train(replace(job, recipe=Recipe.load(folder / RECIPE)))
+                return Run(folder, asked)
+            with _alone(folder):
+                result = Run(folder, _settle(asked, folder, update, progress))
+                for stage in STAGES[: NAMES.index(until) + 1]:
+                    if not _is_done(stage, result, update, verify, progress):
+                        _do(stage, result, replace(job, team=team))
     except BrokenPipeError:  # of the reader of our progress, not of the disk
         raise
     except OSError as error:
         raise storage_error(error) from error
     return result
+
+
+@contextmanager
+def _team(device: str) -> "Iterator[Team | None]":
+    """Meet the other processes, where ``torchrun`` started several."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield None
+        return
+    from aurelius.device import pick
+    from aurelius.training.distribution import joined
+
+    with joined(pick(device)) as team:
+        yield team
 
 
 def storage_error(error: OSError) -> StorageError:
@@ -311,30 +361,30 @@ def _inputs(stage: Stage, run: Path) -> dict[str, str]:
     return found
 
 
-def _budget(run: Run, device: str, progress: Progress) -> Recipe:
+def _budget(run: Run, job: Job) -> Recipe:
     """Turn a budget of minutes into steps, once; the run's recipe then says both."""
     if run.recipe.training.steps:
         return run.recipe
     from aurelius.training.budget import resolve_steps
 
-    steps = resolve_steps(run.recipe, run.folder / "tokens", device)
-    progress.note(f"{run.recipe.training.minutes:g} minutes are {steps} steps on this machine")
+    steps = resolve_steps(run.recipe, run.folder / "tokens", job.device, job.team.size if job.team else 1)
+    job.progress.note(f"{run.recipe.training.minutes:g} minutes are {steps} steps on this machine")
     resolved = run.recipe.with_(**{"training.steps": steps})
     write_bytes(run.folder / RECIPE, resolved.to_toml().encode())
     return resolved
 
 
-def _do(stage: Stage, run: Run, device: str, progress: Progress) -> None:
+def _do(stage: Stage, run: Run, job: Job) -> None:
     """Do a stage and write its manifest, last."""
     if stage.name == "training":
-        run.recipe = _budget(run, device, progress)
+        run.recipe = _budget(run, job)
     out = run.folder / stage.name
     if not stage.resumes:
         shutil.rmtree(out, ignore_errors=True)  # what a killed stage left; it never had a manifest
     out.mkdir(parents=True, exist_ok=True)
     inputs = _inputs(stage, run.folder)
     started = time.monotonic()
-    sources = stage.work(Job(run.recipe, run.folder, out, device, progress)) or []
+    sources = stage.work(replace(job, recipe=run.recipe, out=out)) or []
     seconds = time.monotonic() - started
     outputs = describe(out)
     for name in outputs:  # on the disk before the manifest that vouches for them
@@ -348,4 +398,4 @@ def _do(stage: Stage, run: Run, device: str, progress: Progress) -> None:
         seconds=round(seconds, 3),
     ).write(out)
     run.done.append(stage.name)
-    progress.note(f"{stage.name}: done in {seconds:.1f} s")
+    job.progress.note(f"{stage.name}: done in {seconds:.1f} s")

@@ -137,6 +137,15 @@ class TrainingRecipe(Part):
     accumulate: int = Field(
         default=1, ge=1, description="micro-batches a step is cut into, a divisor of batch"
     )
+    story_start: float = Field(
+        default=0.75,
+        ge=0,
+        le=1,
+        description="share of the blocks that begin where a story does; the others begin anywhere in one",
+    )
+    attention: Literal["story", "block"] = Field(
+        default="story", description="how far a token sees back: to the beginning of its story, or its block"
+    )
     optimizer: Literal["muon", "adamw"] = Field(
         default="muon", description="muon: Muon for the matrices, AdamW for the rest; adamw: AdamW for all"
     )
@@ -158,6 +167,9 @@ class TrainingRecipe(Part):
         default=0.0, ge=0, le=1, description="the rate at the end, as a share of the peak"
     )
     clip: float = Field(default=1.0, ge=0, description="the gradient's norm is cut to this; 0 cuts nothing")
+    spike: float = Field(
+        default=1.5, ge=0, description="a mean loss this far (nats) above the lowest stops training; 0 never"
+    )
     seed: int = Field(
         default=0, ge=0, lt=2**63, description="seed of the initial weights and of the order of the stories"
     )

@@ -82,15 +82,21 @@ class Stories:
 class Blocks:
     """The endless sequence of training blocks; block n is the same whenever and wherever it is asked for."""
 
-    def __init__(self, stories: Stories, context: int, seed: int):
-        self.stories, self.context, self.seed = stories, context, seed
+    def __init__(self, stories: Stories, context: int, seed: int, story_start: float = 0.0):
+        """Cut ``stories`` into blocks of ``context``.
+
+        Block n of an epoch begins at position n x context of its stream: each token is a target exactly once.
+        A share ``story_start`` of the blocks begin at the first story from there on instead; what they cut
+        off or repeat is another part of the stories in each epoch.
+        """
+        self.stories, self.context, self.seed, self.story_start = stories, context, seed, story_start
         self.per_epoch = len(stories.ids) // context
         if self.per_epoch == 0:
             raise RunError(
                 f"the stories hold {len(stories.ids)} tokens, less than one block of {context}; "
                 "add stories or lower model.context"
             )
-        self._order = lru_cache(maxsize=2)(self._shuffle)
+        self.order = lru_cache(maxsize=2)(self._shuffle)
 
     def batch(self, first: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return inputs and targets [B, T] of ``count`` blocks from ``first`` on, ``<s>`` IGNORED.
@@ -106,10 +112,10 @@ class Blocks:
     def piece(self, block: int) -> NDArray[np.int64]:
         """Return the ``context`` consecutive tokens of the epoch's stream that are this block's targets."""
         epoch, index = divmod(block, self.per_epoch)
-        order, ends = self._order(epoch)
+        order, ends = self.order(epoch)
         starts, ids = self.stories.starts, self.stories.ids
         out = np.empty(self.context, dtype=np.int64)
-        position, filled = index * self.context, 0
+        position, filled = int(self.positions(epoch, index, 1)[0]), 0
         at = int(np.searchsorted(ends, position, side="right"))
         while filled < self.context:
             document = order[at]
@@ -120,6 +126,19 @@ class Blocks:
             position += len(taken)
             at += 1
         return out
+
+    def positions(self, epoch: int, index: int, count: int) -> NDArray[np.int64]:
+        """Return where in the epoch's stream ``count`` of its blocks begin, from block ``index`` on."""
+        numbers = np.arange(index, index + count)
+        positions = numbers * self.context
+        moved = np.floor((numbers + 1) * self.story_start) > np.floor(numbers * self.story_start)
+        if not moved.any():
+            return positions
+        _, ends = self.order(epoch)
+        begins = np.concatenate(([0], ends[:-1]))
+        last = np.searchsorted(begins, ends[-1] - self.context, side="right") - 1
+        nearest = begins[np.minimum(np.searchsorted(begins, positions), last)]
+        return np.where(moved, nearest, positions)
 
     def _shuffle(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the epoch's order of documents, and where in its stream each of them ends."""

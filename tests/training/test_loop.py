@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
@@ -37,7 +38,7 @@ def test_it_learns(tiny: Recipe, tokens: Path, tmp_path: Path):
     losses = [line["loss"] for line in lines if "loss" in line]
     valid = [line["valid_loss"] for line in lines if "valid_loss" in line]
     assert losses[0] > 5.5 and losses[-1] < 4.5
-    assert valid == sorted(valid, reverse=True)
+    assert valid[-1] == min(valid)
     assert [line["step"] for line in lines] == sorted(line["step"] for line in lines)
 
 
@@ -48,7 +49,7 @@ def test_accumulation_is_one_large_batch(tiny: Recipe, tokens: Path):
     for _ in range(5):
         (a, norm_a), (b, norm_b) = whole.step(), parts.step()
         assert a.item() == pytest.approx(b.item(), abs=1e-5)
-        assert norm_a == pytest.approx(norm_b, rel=1e-3)
+        assert norm_a.item() == pytest.approx(norm_b.item(), rel=1e-3)
 
 
 def test_the_step_is_the_sum_over_targets_divided_once(tiny: Recipe, tokens: Path):
@@ -118,6 +119,30 @@ def test_killed_and_run_again_ends_bit_for_bit_the_same(tiny: Recipe, tokens: Pa
     assert steps(straight) == steps(broken), "the metrics tell one training, without gap or repetition"
 
 
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_thirty_kills_leave_no_trace(tiny: Recipe, tokens: Path, tmp_path: Path):
+    """Checkpoints take about half of this training's time, so that kills fall into them too."""
+    recipe = tiny.with_(**{"training.steps": 1500, "training.log_every": 7, "training.checkpoint_every": 2})
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    subprocess.run(script(recipe, tokens, straight, tmp_path), check=True)
+    random = Random(0)
+    halves = 0
+    for _ in range(30):
+        before = every(broken)[-1:]
+        process = subprocess.Popen(script(recipe, tokens, broken, tmp_path))
+        while every(broken)[-1:] == before:
+            assert process.poll() is None, "it ended too early"
+            time.sleep(0.002)
+        time.sleep(random.uniform(0, 0.15))
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        halves += any(broken.glob(".*"))
+    assert halves, "no kill fell into the writing of a checkpoint"
+    subprocess.run(script(recipe, tokens, broken, tmp_path), check=True)
+    assert weights(straight) == weights(broken)
+
+
 def test_metrics_are_cut_back_to_the_checkpoint(tiny: Recipe, tokens: Path, tmp_path: Path):
     train(tiny, tokens, tmp_path)
     before = (tmp_path / "metrics.jsonl").read_text()
@@ -162,15 +187,32 @@ def test_nan_stops_and_names_the_last_good_checkpoint(
 
     healthy, calls = Llama.loss, []
 
-    def sick(self, ids, targets):
+    def sick(self, *batch):
         calls.append(1)
-        return healthy(self, ids, targets) * (float("nan") if len(calls) == 8 else 1)
+        return healthy(self, *batch) * (float("nan") if len(calls) == 8 else 1)
 
     monkeypatch.setattr(Llama, "loss", sick)
     with pytest.raises(TrainingDiverged, match=r"step 8.*step-000005.*learning_rate"):
         train(tiny, tokens, tmp_path)
     assert latest(tmp_path).name == "step-000005"
     assert all(torch.isfinite(t).all() for t in _tensors(latest(tmp_path)))
+
+
+def test_a_jump_of_the_loss_stops(tiny: Recipe, tokens: Path, tmp_path: Path, monkeypatch):
+    from aurelius.model import Llama
+
+    healthy, calls = Llama.loss, []
+
+    def jumping(self, *batch):
+        calls.append(1)
+        return healthy(self, *batch) * (3 if len(calls) > 7 else 1)
+
+    monkeypatch.setattr(Llama, "loss", jumping)
+    with pytest.raises(TrainingDiverged, match=r"step 8: .*jumped to .*gradient norm.*step-000005.*spike"):
+        train(tiny, tokens, tmp_path)
+    assert latest(tmp_path).name == "step-000005"
+    calls.clear()
+    train(tiny.with_(**{"training.spike": 0.0}), tokens, tmp_path / "unwatched")
 
 
 def _tensors(checkpoint: Path):
@@ -212,22 +254,39 @@ def test_what_a_kill_left_is_swept_and_never_taken_for_a_checkpoint(tiny, tokens
     assert not left.exists()
 
 
-def test_damaged_checkpoints_are_named_with_the_way_out(tiny: Recipe, tokens: Path, tmp_path: Path):
+def flip(path: Path) -> None:
+    """Change one bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def shorten(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:100])
+
+
+@pytest.mark.parametrize("name", ["state.json", "optimizer.safetensors", "model.safetensors"])
+@pytest.mark.parametrize("damage", [shorten, Path.unlink, flip])
+def test_a_damaged_checkpoint_is_passed_over(tiny, tokens: Path, tmp_path: Path, damage, name: str):
+    if damage is flip and name == "state.json":
+        pytest.skip("a changed digit of the state is not told from a right one")
     last = train(tiny, tokens, tmp_path)
-    kept = {name: (last / name).read_bytes() for name in ("state.json", "optimizer.safetensors")}
-    weights_of_another_kind = (last / "model.safetensors").read_bytes()
-    for name, content in (
-        ("state.json", b"{}"),
-        ("state.json", b"oops"),
-        ("optimizer.safetensors", b"short"),
-        ("optimizer.safetensors", weights_of_another_kind),
-    ):
-        (last / name).write_bytes(content)
-        with pytest.raises(ModelError, match=r"000012|step 12"):
-            train(tiny, tokens, tmp_path)
-        (last / name).write_bytes(kept[name])
-    last.rename(last.with_name("step-000012.bad"))
-    assert train(tiny, tokens, tmp_path) == last, "gone on with from the one before"
+    before = weights(tmp_path)
+    damage(last / name)
+    progress = Listening()
+    assert train(tiny, tokens, tmp_path, progress=progress) == last, "done anew from the one before"
+    assert weights(tmp_path) == before
+    assert any("step-000012" in text and "step 10" in text for text in progress.warnings)
+    assert (tmp_path / "step-000012.damaged").is_dir(), "kept for whoever wants to look"
+
+
+def test_without_a_usable_checkpoint_it_does_not_start_anew(tiny: Recipe, tokens: Path, tmp_path: Path):
+    train(tiny, tokens, tmp_path)
+    for path in every(tmp_path):
+        (path / "state.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"step-000010.*move .* away"):
+        train(tiny, tokens, tmp_path)
+    assert len(every(tmp_path)) == 2, "nothing is lost"
 
 
 def test_checkpoints_are_ordered_by_number(tmp_path: Path):
@@ -248,12 +307,46 @@ def test_other_tokens_are_refused(tiny: Recipe, tokens: Path, tmp_path: Path):
 def test_out_of_memory_says_what_to_change(tiny: Recipe, tokens: Path, tmp_path: Path, monkeypatch):
     from aurelius.model import Llama
 
-    def greedy(self, ids, targets):
+    def greedy(self, *batch):
         return torch.empty(2**60)
 
     monkeypatch.setattr(Llama, "loss", greedy)
     with pytest.raises(MemoryExhausted, match=r"out of memory.*training\.accumulate"):
         train(tiny, tokens, tmp_path)
+
+
+def crowded(most: int):
+    """Return a `Llama.loss` that runs out of memory above ``most`` blocks."""
+    from aurelius.model import Llama
+
+    healthy = Llama.loss
+
+    def loss(self, *batch):
+        if len(batch[0]) > most:
+            raise MemoryError("16 GiB are not enough")
+        return healthy(self, *batch)
+
+    return loss
+
+
+@pytest.mark.parametrize(("most", "pieces"), [(3, 2), (1, 4)])
+def test_auto_batch_cuts_until_it_fits(tiny, tokens: Path, tmp_path: Path, monkeypatch, most, pieces):
+    from aurelius.model import Llama
+
+    monkeypatch.setattr(Llama, "loss", crowded(most))
+    last = train(tiny, tokens, tmp_path / "auto", auto_batch=True)
+    state = read_state(last)
+    assert state["pieces"] == pieces and state["tokens"] == 12 * 4 * 48, "the same tokens a step"
+    by_hand = train(tiny.with_(**{"training.accumulate": pieces}), tokens, tmp_path / "by_hand")
+    assert weights(last.parent) == weights(by_hand.parent)
+
+
+def test_auto_batch_gives_up_when_one_block_is_too_much(tiny, tokens: Path, tmp_path: Path, monkeypatch):
+    from aurelius.model import Llama
+
+    monkeypatch.setattr(Llama, "loss", crowded(0))
+    with pytest.raises(MemoryExhausted, match="one block at a time"):
+        train(tiny, tokens, tmp_path, auto_batch=True)
 
 
 def test_training_works_off_the_main_thread(tiny: Recipe, tokens: Path, tmp_path: Path):

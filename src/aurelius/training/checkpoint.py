@@ -5,6 +5,7 @@ A checkpoint is written beside its place, forced to the disk, and renamed; a kil
 
 import os
 import shutil
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,16 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from aurelius.artifacts import read_json, sync, write_bytes, write_json
+from aurelius.artifacts import sha256 as file_sha256
 from aurelius.errors import ModelError, RunError
 from aurelius.model import Llama
 from aurelius.recipe import Recipe
 
-STATE = {"step", "seconds", "pending_losses", "made_from", "device", "threads", "versions"}
+MODEL, OPTIMIZER = "model.safetensors", "optimizer.safetensors"
+STATE = {"step", "seconds", "pending_losses", "made_from", "device", "threads", "processes", "pieces"} | {
+    "versions",
+    "sha256",
+}
 METADATA = {"format": "pt"}  # what transformers asks a safetensors file to say
 
 
@@ -34,9 +40,11 @@ def write(
     temporary = folder / f".{path.name}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        write_bytes(temporary / "model.safetensors", save(weights(model), METADATA))
-        write_bytes(temporary / "optimizer.safetensors", save(optimizer))
-        write_json(temporary / "state.json", state)
+        contents = {MODEL: save(weights(model), METADATA), OPTIMIZER: save(optimizer)}
+        for name, content in contents.items():
+            write_bytes(temporary / name, content)
+        hashes = {name: sha256(content).hexdigest() for name, content in contents.items()}
+        write_json(temporary / "state.json", {**state, "sha256": hashes})
         os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -78,13 +86,24 @@ def weights(model: Llama) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
 
 
-def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return the weights and the optimizer's tensors of a checkpoint.
+def put_aside(folder: Path, step: int) -> None:
+    """Rename the checkpoints after ``step``, which were found damaged, out of the way of new ones."""
+    for path in every(folder):
+        if int(path.name.removeprefix("step-")) > step:
+            shutil.rmtree(path.with_suffix(".damaged"), ignore_errors=True)
+            os.replace(path, path.with_suffix(".damaged"))
+
+
+def read(path: Path, state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return the weights and the optimizer's tensors of a checkpoint, and hold them against its ``state``.
 
     Raises:
         ModelError: a file of it is missing or damaged.
     """
-    return read_tensors(path / "model.safetensors"), read_tensors(path / "optimizer.safetensors")
+    for name in (MODEL, OPTIMIZER):
+        if (path / name).is_file() and file_sha256(path / name) != state["sha256"].get(name):
+            raise ModelError(f"{path / name} is damaged: its content is not what was written")
+    return read_tensors(path / MODEL), read_tensors(path / OPTIMIZER)
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -96,11 +115,9 @@ def read_state(path: Path) -> dict[str, Any]:
     try:
         state = read_json(path / "state.json")
     except RunError as error:
-        raise ModelError(f"{error}; {_advice(path)}") from None
+        raise ModelError(str(error)) from None
     if not isinstance(state, dict) or not set(state) >= STATE:
-        raise ModelError(
-            f"{path / 'state.json'} is damaged: it lacks what training goes on with; {_advice(path)}"
-        )
+        raise ModelError(f"{path / 'state.json'} is damaged: it lacks what training goes on with")
     return state
 
 
@@ -113,11 +130,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load(path.read_bytes())
     except (OSError, SafetensorError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read: {error}; {_advice(path.parent)}") from None
-
-
-def _advice(checkpoint: Path) -> str:
-    return f"move {checkpoint} away to go on from the checkpoint before it"
+        raise ModelError(f"{path} cannot be read: {error}") from None
 
 
 def load_model(recipe: Recipe, path: Path, device: torch.device | None = None) -> Llama:
@@ -128,7 +141,7 @@ def load_model(recipe: Recipe, path: Path, device: torch.device | None = None) -
     """
     model = Llama(recipe.model, recipe.tokenizer.vocab_size)
     try:
-        model.load_state_dict(read_tensors(path / "model.safetensors"))
+        model.load_state_dict(read_tensors(path / MODEL))
     except RuntimeError as error:
         raise ModelError(f"{path} does not fit the recipe: {error}") from None
     return model.to(device or torch.device("cpu")).eval()

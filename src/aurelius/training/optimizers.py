@@ -38,8 +38,8 @@ class Muon(torch.optim.Optimizer):
             for shape in dict.fromkeys(p.shape for p in matrices):
                 at = [i for i, p in enumerate(matrices) if p.shape == shape]
                 updates = orthogonal(torch.stack([gradients[i] for i in at]))
-                rate = group["lr"] * max(1, shape[0] / shape[1]) ** 0.5
-                torch._foreach_add_([matrices[i] for i in at], list(updates), alpha=-rate)
+                updates *= -group["lr"] * max(1, shape[0] / shape[1]) ** 0.5
+                torch._foreach_add_([matrices[i] for i in at], list(updates))
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
@@ -86,12 +86,24 @@ def build(model: Llama, recipe: TrainingRecipe) -> list[torch.optim.Optimizer]:
     else:
         plain.append({"params": matrices, "weight_decay": decay})
     betas = (recipe.beta1, recipe.beta2)
+    kind = embedding.device.type
     optimizers.append(
-        torch.optim.AdamW(plain, recipe.learning_rate, betas, fused=embedding.device.type != "mps")
+        torch.optim.AdamW(plain, recipe.learning_rate, betas, fused=kind != "mps", capturable=kind == "cuda")
     )
     for group in groups(optimizers):
         group["peak"] = group["lr"]
+        if kind == "cuda":  # a recorded step reads the rate from memory
+            group["lr"] = torch.tensor(group["peak"], device=kind)
     return optimizers
+
+
+def set_rate(optimizers: Iterable[torch.optim.Optimizer], share: float) -> None:
+    """Set every group's learning rate to ``share`` of its peak."""
+    for group in groups(optimizers):
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(group["peak"] * share)
+        else:
+            group["lr"] = group["peak"] * share
 
 
 def groups(optimizers: Iterable[torch.optim.Optimizer]):

@@ -1,0 +1,174 @@
+"""One step of training after another; nothing here knows of files."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from aurelius import device as devices
+from aurelius.errors import MemoryExhausted, ModelError, RecipeError, first_line
+from aurelius.model import Llama
+from aurelius.recipe import Recipe
+from aurelius.tokens import IGNORED, Blocks
+from aurelius.training import optimizers
+from aurelius.training.distribution import World
+from aurelius.training.feed import Feed
+from aurelius.training.graph import Captured, compiled
+
+
+class Trainer:
+    """Model, optimizers and data at one step of a training.
+
+    Each process of ``world`` trains on its share of a step's blocks; which blocks a step has does not depend on
+    the number of processes.
+    """
+
+    def __init__(self, recipe: Recipe, blocks: Blocks, device: torch.device, world: World | None = None):
+        self.recipe, self.device, self.world = recipe.training, device, world or World(alone=True)
+        if self.recipe.batch % self.world.size:
+            raise RecipeError(
+                f"{self.world.size} processes cannot share training.batch {self.recipe.batch} evenly; "
+                "start another number of them, or change the batch"
+            )
+        self.share = self.recipe.batch // self.world.size
+        # With accumulate 4 and two processes each cuts its share in two.
+        self.pieces = _at_least(-(-self.recipe.accumulate // self.world.size), self.share)
+        self.apart = self.recipe.attention == "story"
+        self.feed = Feed(blocks, device)
+        with devices.memory_errors(f"The model has {recipe.parameters:,} parameters: make it smaller"):
+            self.model = Llama(recipe.model, recipe.tokenizer.vocab_size)
+            self.model.initialise(self.recipe.seed)
+            self.model.to(device)
+        self.optimizers = optimizers.build(self.model, self.recipe)
+        self.done = 0  # steps
+        self._loss = _loss(self.model, device, self.world)
+        alone_on_cuda = device.type == "cuda" and self.world.size == 1
+        self._update = Captured(self._plain_update, self._state) if alone_on_cuda else self._plain_update
+
+    def step(self) -> tuple[Tensor, Tensor]:
+        """Train on the next ``batch`` blocks; return the loss (nats a token) and the gradient's norm.
+
+        Both stay on the device, so that a GPU need not be waited for; a norm that is not finite means that
+        the weights are spoilt.
+
+        Raises:
+            MemoryExhausted: the batch does not fit; the message says what to change.
+        """
+        inputs, targets = self.feed.batch(self.done * self.recipe.batch, self.recipe.batch)
+        count = (targets != IGNORED).sum().clamp(min=1)
+        mine = slice(self.world.rank * self.share, (self.world.rank + 1) * self.share)
+        optimizers.set_rate(self.optimizers, optimizers.rate(self.done, self.recipe))
+        with devices.memory_errors(
+            f"Cut the step's {self.recipe.batch} blocks into more pieces with training.accumulate "
+            f"(now {self.recipe.accumulate}) or let --auto-batch find how many: the same training, less memory"
+        ):
+            loss, norm = self._update(inputs[mine], targets[mine], count)
+        self.done += 1
+        return loss, norm
+
+    def _plain_update(self, inputs: Tensor, targets: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+        loss = self._gradients(inputs, targets, count)
+        limit = self.recipe.clip or float("inf")
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        return self.world.sum(loss), norm
+
+    def _gradients(self, inputs: Tensor, targets: Tensor, count: Tensor) -> Tensor:
+        """Add up the gradients of this process's blocks; return their part of the loss."""
+        loss = torch.zeros((), device=self.device)
+        last = self.pieces - 1
+        for number, (ids, wanted) in enumerate(
+            zip(inputs.chunk(self.pieces), targets.chunk(self.pieces), strict=True)
+        ):
+            if isinstance(self._loss, DistributedDataParallel):
+                self._loss.require_backward_grad_sync = number == last
+            with devices.precision(self.device):
+                part = self._loss(ids, wanted, self.apart) / count
+            # The processes' gradients are averaged, and their sum is wanted.
+            (part * self.world.size).backward()
+            loss += part.detach()
+        return loss
+
+    def fit(self) -> int:
+        """Raise ``accumulate`` until a step's pieces fit the memory, and return it; nothing is trained.
+
+        Raises:
+            MemoryExhausted: not even one block at a time fits.
+        """
+        inputs, targets = self.feed.batch(0, self.share)
+        while True:
+            try:
+                with devices.memory_errors("Even one block at a time is too much: make the model smaller"):
+                    self._gradients(inputs, targets, torch.ones((), device=self.device))
+                break
+            except MemoryExhausted:
+                if self.pieces == self.share:
+                    raise
+                self.pieces = _at_least(self.pieces + 1, self.share)
+            finally:
+                for optimizer in self.optimizers:
+                    optimizer.zero_grad()
+        return self.pieces * self.world.size
+
+    def logits(self, ids: Tensor) -> Tensor:
+        """Map ids [B, T] to float32 logits [B, T, V], for validation."""
+        return self.model(ids.to(self.device), apart=self.apart)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return everything beside weights that the next step depends on, as tensors."""
+        found = optimizers.state_tensors(self.model, self.optimizers)
+        found["/rng_cpu"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            found["/rng_cuda"] = torch.cuda.get_rng_state(self.device)
+        return {name: tensor.detach().cpu().contiguous() for name, tensor in found.items()}
+
+    def restore(self, weights: dict[str, Tensor], tensors: dict[str, Tensor], done: int) -> None:
+        """Continue from a checkpoint after ``done`` steps.
+
+        Raises:
+            ModelError: the tensors are not those of this model and its optimizers.
+        """
+        tensors = dict(tensors)
+        try:
+            self.model.load_state_dict(weights)
+            torch.set_rng_state(tensors.pop("/rng_cpu"))
+            cuda = tensors.pop("/rng_cuda", None)
+            if cuda is not None and self.device.type == "cuda":
+                torch.cuda.set_rng_state(cuda, self.device)
+            optimizers.load_state_tensors(self.model, self.optimizers, tensors)
+        except (KeyError, RuntimeError) as error:
+            raise ModelError(f"the checkpoint of step {done} does not fit: {first_line(error)}") from None
+        self.done = done
+
+    def _state(self) -> list[Tensor]:
+        """Return the tensors that a step changes."""
+        state = optimizers.state_tensors(self.model, self.optimizers)
+        return [*(p.detach() for p in self.model.parameters()), *state.values()]
+
+
+class _Loss(nn.Module):
+    """What `DistributedDataParallel` can wrap: a module whose forward is the loss."""
+
+    def __init__(self, model: Llama):
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids: Tensor, targets: Tensor, apart: bool) -> Tensor:
+        return self.model.loss(ids, targets, apart)
+
+
+def _loss(model: Llama, device: torch.device, world: World):
+    if world.size == 1:
+        return compiled(model.loss, device)
+    module = _Loss(model)
+    # The table of the rotary embedding never changes; DDP would send it round at every step.
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, ["model.turn"])
+    return DistributedDataParallel(
+        module, device_ids=[device.index] if device.type == "cuda" else None, gradient_as_bucket_view=True
+    )
+
+
+def _at_least(pieces: int, share: int) -> int:
+    """Return the smallest divisor of ``share`` that is ``pieces`` or more."""
+    return next(n for n in range(min(pieces, share), share + 1) if share % n == 0)
