@@ -1,8 +1,8 @@
 """Tokens per second in training, against the ways people train such a model today.
 
-Every peer trains the same shape on the same blocks with the same batch, micro-batch, context and precision, in
-a process of its own; the peers take turns, round after round, so that a busy machine slows all of them. The
-ratio is taken within a round.
+Every peer trains the same shape on the same tokens with the same batch, micro-batch, context and precision,
+in a process of its own; the peers take turns, round after round, so that a busy machine slows all of them.
+The ratio is taken within a round.
 
     python benchmarks/training.py --recipe nano --json nano.json
     python benchmarks/training.py --recipe large --micro 8 --steps 2 --json large.json
@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,6 +42,7 @@ def main() -> None:
     parser.add_argument("--litgpt-python", default=sys.executable)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--peer", help=argparse.SUPPRESS)
+    parser.add_argument("--shape", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.peer:
         print(json.dumps(_time_peer(options)))
@@ -63,6 +65,8 @@ def _ask(name: str, options: argparse.Namespace) -> float | None:
     python = options.litgpt_python if name == "litgpt" else sys.executable
     command = [python, __file__, "--peer", name, "--recipe", options.recipe, "--device", options.device]
     command += ["--steps", str(options.steps), "--warm", str(options.warm)]
+    if name == "litgpt":  # its environment does not have our recipes
+        command += ["--shape", json.dumps(_recipe(options).model_dump())]
     for option in ("batch", "micro"):
         if getattr(options, option):
             command += [f"--{option}", str(getattr(options, option))]
@@ -144,10 +148,6 @@ def _print(result: dict) -> None:
 # What follows runs in the peers' processes.
 
 
-class Shape(argparse.Namespace):
-    """What litgpt's environment, where ours is not installed, needs to know of the recipe."""
-
-
 def _recipe(options: argparse.Namespace):
     from aurelius.recipe import Recipe
 
@@ -172,7 +172,6 @@ def _blocks(recipe):
 
 
 def _time_peer(options: argparse.Namespace) -> dict[str, float]:
-    recipe = _recipe(options)
     ticks: list[float] = []
     device = torch.device(options.device)
 
@@ -181,17 +180,17 @@ def _time_peer(options: argparse.Namespace) -> dict[str, float]:
             torch.cuda.synchronize()
         ticks.append(time.perf_counter())
 
-    run: Callable = {
-        "aurelius": _aurelius,
-        "aurelius-adamw": _aurelius_adamw,
-        "trainer": _trainer,
-        "eager": _eager,
-        "litgpt": _litgpt,
-    }[options.peer]
-    run(recipe, device, options.warm + options.steps, tick)
-    seconds = np.diff(ticks)[options.warm - 1 :] if options.warm else np.diff(ticks)
-    per_step = recipe.training.batch * recipe.model.context
-    return {"tokens_per_second": per_step / float(np.median(seconds))}
+    steps = options.warm + options.steps
+    if options.peer == "litgpt":
+        shape = options.shape
+        per_step = shape["training"]["batch"] * shape["model"]["context"]
+        _litgpt(shape, device, steps, tick)
+    else:
+        recipe = _recipe(options)
+        per_step = recipe.training.batch * recipe.model.context
+        run = {"aurelius": _aurelius, "aurelius-adamw": _aurelius_adamw, "trainer": _trainer}
+        run.get(options.peer, _eager)(recipe, device, steps, tick)
+    return {"tokens_per_second": per_step / float(np.median(np.diff(ticks)[options.warm - 1 :]))}
 
 
 def _aurelius(recipe, device: torch.device, steps: int, tick: Callable[[], None]) -> None:
@@ -229,7 +228,8 @@ def _micro_batches(recipe) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
 def _eager(recipe, device: torch.device, steps: int, tick: Callable[[], None]) -> None:
     """Train stock Llama in the loop that tutorials have."""
     settings = recipe.training
-    model = _llama(recipe).to(device)
+    model: Any = _llama(recipe)
+    model.to(device)
     optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, fused=True)
     batches = _micro_batches(recipe)
     for _ in range(steps):
@@ -284,8 +284,55 @@ def _trainer(recipe, device: torch.device, steps: int, tick: Callable[[], None])
         Trainer(_llama(recipe), arguments, train_dataset=Data(), callbacks=[Clock()]).train()
 
 
-def _litgpt(recipe, device: torch.device, steps: int, tick: Callable[[], None]) -> None:
-    raise NotImplementedError
+def _litgpt(shape: dict, device: torch.device, steps: int, tick: Callable[[], None]) -> None:
+    """Train litgpt's model as its `pretrain` does: Fabric, fused AdamW; compiled on a GPU."""
+    from lightning import Fabric  # pyright: ignore[reportMissingImports]
+    from litgpt import GPT, Config  # pyright: ignore[reportMissingImports]
+    from litgpt.utils import chunked_cross_entropy  # pyright: ignore[reportMissingImports]
+
+    model, settings = shape["model"], shape["training"]
+    vocab_size = shape["tokenizer"]["vocab_size"]
+    fabric = Fabric(
+        accelerator="cuda" if device.type == "cuda" else "cpu",
+        devices=1,
+        precision="bf16-mixed" if device.type == "cuda" else "32-true",
+    )
+    gpt = GPT(
+        Config(
+            block_size=model["context"],
+            n_layer=model["layers"],
+            n_embd=model["d_model"],
+            n_head=model["heads"],
+            n_query_groups=model["kv_heads"],
+            head_size=model["d_model"] // model["heads"],
+            intermediate_size=model["d_mlp"],
+            padded_vocab_size=vocab_size,
+            rotary_percentage=1.0,
+            parallel_residual=False,
+            bias=False,
+            norm_class_name="RMSNorm",
+            mlp_class_name="LLaMAMLP",
+        )
+    )
+    gpt.lm_head.weight = gpt.transformer.wte.weight
+    if device.type == "cuda":
+        gpt = torch.compile(gpt)
+    gpt = fabric.setup(gpt)
+    optimizer = fabric.setup_optimizers(
+        torch.optim.AdamW(gpt.parameters(), settings["learning_rate"], fused=True)
+    )
+    micro = settings["batch"] // settings["accumulate"]
+    random = torch.Generator().manual_seed(0)
+    for _ in range(steps):
+        for _ in range(settings["accumulate"]):
+            ids = torch.randint(4, vocab_size, (micro, model["context"] + 1), generator=random)
+            ids = ids.to(fabric.device)
+            loss = chunked_cross_entropy(gpt(ids[:, :-1]), ids[:, 1:], chunk_size=0)
+            fabric.backward(loss / settings["accumulate"])
+        fabric.clip_gradients(gpt, optimizer, max_norm=settings["clip"])
+        optimizer.step()
+        optimizer.zero_grad()
+        tick()
 
 
 if __name__ == "__main__":

@@ -91,7 +91,10 @@ def _run_options(
     parser.add_argument("recipe", metavar="RUN_OR_RECIPE", help=what)
     parser.add_argument("--out", metavar="FOLDER", help="the run folder (default: runs/NAME)")
     parser.add_argument(
-        "--corpus", metavar="SOURCE", help="a file of stories, hf:owner/dataset/file, storyteller"
+        "--corpus",
+        metavar="SOURCE",
+        action="append",
+        help="a file of stories, hf:owner/dataset/file, storyteller; repeat it to join several",
     )
     parser.add_argument(
         "--minutes", type=float, help="train for about this long instead of the recipe's steps"
@@ -127,7 +130,7 @@ def _overrides(options: argparse.Namespace) -> dict[str, Any]:
 
     found = dict(parse_override(text) for text in options.set)
     if getattr(options, "corpus", None) is not None:
-        found["corpus.source"] = options.corpus
+        found["corpus.source"] = options.corpus if len(options.corpus) > 1 else options.corpus[0]
     return found
 
 

@@ -2,8 +2,9 @@
 
 PyTorch's attention for CPUs multiplies in small tiles and recomputes the probabilities in the backward pass;
 at the contexts of tiny models it is faster to keep them, and what no query may see is not multiplied at all.
-RMSNorm and the loss take many passes over memory when their gradients are put together from single operations.
-Results are those of the plain operations up to float32 rounding; GPUs and inference use the plain ones.
+RMSNorm and the loss take many passes over memory when their gradients are put together from single
+operations. Results are those of the plain operations up to float32 rounding; GPUs and inference use the plain
+ones.
 
 Shapes: B batch, T positions, D = d_model, H query heads, K key/value heads, G = H / K, E = head_dim,
 V vocabulary, N = B T.
@@ -16,7 +17,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from aurelius.tokens import IGNORED
 
@@ -32,7 +32,7 @@ def suits(x: Tensor) -> bool:
 
 @dataclass(frozen=True)
 class Span:
-    """Queries ``first`` to ``last`` of some heads, whose keys begin at ``begin``; heads are [B, K] flattened."""
+    """Queries ``first`` to ``last`` of some heads ([B, K] flattened), whose keys begin at ``begin``."""
 
     heads: slice
     begin: int
@@ -86,7 +86,6 @@ class _Attention(torch.autograd.Function):
         return y.view(B, K, T, G * E).transpose(1, 2).reshape(B, T, heads * E)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, y, turn, *probabilities = ctx.saved_tensors
         B, T, K, G, E = ctx.shape
@@ -156,7 +155,6 @@ class _Norm(torch.autograd.Function):
         return (x * scale).mul_(weight)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, scale, weight = ctx.saved_tensors
         (dy,) = gradients
@@ -185,7 +183,6 @@ class _HeadLoss(torch.autograd.Function):
         return -(at * scored).sum()
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         dx, dweight = ctx.saved_tensors
         return dx * gradients[0], dweight * gradients[0], None

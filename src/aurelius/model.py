@@ -17,8 +17,8 @@ from aurelius import fused
 from aurelius.sections import ModelRecipe
 from aurelius.vocabulary import BOS
 
-# What each position attends to: its past (None), a mask of [B, 1, T, T] or [T, seen + T], or on a CPU in training
-# the spans that are multiplied.
+# What each position attends to: its past (None), a mask of [B, 1, T, T] or [T, seen + T], or, where a CPU
+# trains, the spans that are multiplied.
 Seen = Tensor | list[fused.Span] | None
 
 

@@ -96,11 +96,10 @@ class Recipe(Part):
         except ValidationError as error:
             complaints = "; ".join(_complaint(dict(e)) for e in error.errors())
             raise RecipeError(f"{where} is refused: {complaints}") from None
-        source = recipe.corpus.source
-        if source != "storyteller" and not source.startswith("hf:"):
-            absolute = recipe.corpus.model_copy(update={"source": abspath(expanduser(source))})
-            recipe = recipe.model_copy(update={"corpus": absolute})
-        return recipe
+        given = recipe.corpus.source
+        source = _absolute(given) if isinstance(given, str) else [_absolute(name) for name in given]
+        corpus = recipe.corpus.model_copy(update={"source": source})
+        return recipe.model_copy(update={"corpus": corpus})
 
     def to_toml(self) -> str:
         """Return the recipe as TOML, every default written out and every field explained."""
@@ -146,6 +145,13 @@ def parse_override(text: str) -> tuple[str, Any]:
     if len(table) > 1:
         raise RecipeError(f"--set {text!r}: one value at a time; repeat --set for the next")
     return key.strip(), table["value"]
+
+
+def _absolute(source: str) -> str:
+    """Return a source of stories by a name that holds in any folder."""
+    if source == "storyteller" or source.startswith("hf:"):
+        return source
+    return abspath(expanduser(source))
 
 
 def _read(path: Path) -> str:

@@ -1,10 +1,12 @@
 """The sections of a recipe: every field with its default, its meaning and unit, and what is allowed."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from aurelius.vocabulary import BYTE_TOKENS, SPECIAL_TOKENS
+
+Name = Annotated[str, Field(min_length=1)]
 
 
 class Part(BaseModel):
@@ -16,10 +18,10 @@ class Part(BaseModel):
 class CorpusRecipe(Part):
     """Where the stories come from, and which are kept."""
 
-    source: str = Field(
+    source: Name | list[Name] = Field(
         default="storyteller",
         min_length=1,
-        description="'storyteller' (built in), a .txt, .jsonl or .parquet file, or hf:owner/dataset/file",
+        description="'storyteller' (built in), a .txt, .jsonl or .parquet file, hf:owner/dataset/file; or a list",
     )
     column: str = Field(
         default="text", min_length=1, description="the column or key with the text (parquet, jsonl)"

@@ -108,3 +108,13 @@ def test_missing_files_folders_and_columns(tmp_path: Path):
 def test_incomplete_hub_names(name: str):
     with pytest.raises(CorpusError, match="hf:owner/dataset/file"):
         open_source(CorpusRecipe(source=name))
+
+
+def test_several_sources_are_read_one_after_the_other(tmp_path: Path):
+    (tmp_path / "a.txt").write_text("One.\n<|endoftext|>\nTwo.\n")
+    (tmp_path / "b.jsonl").write_text('{"text": "Three."}\n')
+    recipe = CorpusRecipe(source=[str(tmp_path / "a.txt"), str(tmp_path / "b.jsonl")])
+    source = open_source(recipe)
+    assert list(source.stories) == ["One.", "Two.", "Three."]
+    assert [path.name for path in source.files] == ["a.txt", "b.jsonl"]
+    assert "a.txt and " in source.name and "jsonl" in source.format

@@ -6,6 +6,7 @@ A *document* is the text between separators with outer newlines stripped, before
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
@@ -31,25 +32,39 @@ class Source:
 
 
 def open_source(recipe: CorpusRecipe) -> Source:
-    """Open what ``recipe.source`` names.
+    """Open what ``recipe.source`` names; several sources are read one after the other.
 
     Raises:
         CorpusError: missing, empty, binary, of an unknown type, or without the column. Some of that shows
             only while reading.
         HubError: a ``hf:`` source cannot be had.
     """
-    if recipe.source == "storyteller":
-        count = recipe.stories or STORYTELLER_STORIES
-        return Source("storyteller", "built in", storyteller.stories(count, recipe.seed), [], count)
-    if recipe.source.startswith("hf:"):
-        path = download(recipe.source)
-        source = open_file(path, recipe.column)
-        source.name, source.files = recipe.source, []
-    else:
-        source = open_file(Path(recipe.source), recipe.column)
-    if recipe.stories:
+    names = [recipe.source] if isinstance(recipe.source, str) else recipe.source
+    parts = [_open(name, recipe) for name in names]
+    source = parts[0]
+    if len(parts) > 1:
+        counts = [part.count for part in parts]
+        source = Source(
+            " and ".join(part.name for part in parts),
+            "; ".join(part.format for part in parts),
+            chain.from_iterable(part.stories for part in parts),
+            [path for part in parts for path in part.files],
+            None if None in counts else sum(filter(None, counts)),
+        )
+    if recipe.stories and recipe.source != "storyteller":
         source.format += f", the first {recipe.stories} that are kept"
         source.count = min(source.count or recipe.stories, recipe.stories)
+    return source
+
+
+def _open(name: str, recipe: CorpusRecipe) -> Source:
+    if name == "storyteller":
+        count = recipe.stories or STORYTELLER_STORIES
+        return Source("storyteller", "built in", storyteller.stories(count, recipe.seed), [], count)
+    if not name.startswith("hf:"):
+        return open_file(Path(name), recipe.column)
+    source = open_file(download(name), recipe.column)
+    source.name, source.files = name, []
     return source
 
 

@@ -8,6 +8,7 @@ before and after training, validations, checkpoints, what is printed.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -51,7 +52,7 @@ class Team(World):
     def __init__(self):
         super().__init__()
         self.told = False
-        self.line = dist.new_group(backend="gloo", timeout=PATIENCE)
+        self.line: Any = dist.new_group(backend="gloo", timeout=PATIENCE)
 
     def tell(self, train: bool) -> None:
         """Let the others train now, or go home; the first call counts."""

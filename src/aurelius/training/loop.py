@@ -128,8 +128,8 @@ def train(
                 mean, norm = torch.stack(window)[:, 0].mean().item(), window[-1][1].item()
                 if settings.spike and mean > lowest + settings.spike:
                     raise TrainingDiverged(
-                        f"step {trainer.done}: the loss jumped to {mean:.4f} from {lowest:.4f}, gradient norm "
-                        f"{norm:.4g}; {_advice(out)} (training.spike is how far it may rise)"
+                        f"step {trainer.done}: the loss jumped to {mean:.4f} from {lowest:.4f}, gradient "
+                        f"norm {norm:.4g}; {_advice(out)} (training.spike is how far it may rise)"
                     )
                 lowest, now = min(lowest, mean), time.monotonic()
                 record(

@@ -4,6 +4,9 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor
+from torch import _foreach_add_ as add_  # pyright: ignore[reportPrivateImportUsage]
+from torch import _foreach_lerp_ as lerp_  # pyright: ignore[reportPrivateImportUsage]
+from torch import _foreach_mul_ as multiply_  # pyright: ignore[reportPrivateImportUsage]
 
 from aurelius.model import Llama
 from aurelius.sections import TrainingRecipe
@@ -23,7 +26,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(matrices, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self, closure=None):
+    def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Update the parameters once."""
         for group in self.param_groups:
             matrices = [p for p in group["params"] if p.grad is not None]
@@ -32,14 +35,14 @@ class Muon(torch.optim.Optimizer):
                 if not self.state[p]:
                     self.state[p]["momentum_buffer"] = torch.zeros_like(p)
             averages = [self.state[p]["momentum_buffer"] for p in matrices]
-            torch._foreach_lerp_(averages, gradients, 1 - group["momentum"])
-            torch._foreach_lerp_(gradients, averages, group["momentum"])  # Nesterov's look ahead
-            torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
+            lerp_(averages, gradients, 1 - group["momentum"])
+            lerp_(gradients, averages, group["momentum"])  # Nesterov's look ahead
+            multiply_(matrices, 1 - group["lr"] * group["weight_decay"])
             for shape in dict.fromkeys(p.shape for p in matrices):
                 at = [i for i, p in enumerate(matrices) if p.shape == shape]
                 updates = orthogonal(torch.stack([gradients[i] for i in at]))
                 updates *= -group["lr"] * max(1, shape[0] / shape[1]) ** 0.5
-                torch._foreach_add_([matrices[i] for i in at], list(updates))
+                add_([matrices[i] for i in at], list(updates))
 
 
 def orthogonal(matrices: Tensor) -> Tensor:

@@ -18,8 +18,8 @@ from aurelius.training.graph import Captured, compiled
 class Trainer:
     """Model, optimizers and data at one step of a training.
 
-    Each process of ``world`` trains on its share of a step's blocks; which blocks a step has does not depend on
-    the number of processes.
+    Each process of ``world`` trains on its share of a step's blocks; which blocks a step has does not depend
+    on the number of processes.
     """
 
     def __init__(self, recipe: Recipe, blocks: Blocks, device: torch.device, world: World | None = None):
@@ -59,7 +59,7 @@ class Trainer:
         optimizers.set_rate(self.optimizers, optimizers.rate(self.done, self.recipe))
         with devices.memory_errors(
             f"Cut the step's {self.recipe.batch} blocks into more pieces with training.accumulate "
-            f"(now {self.recipe.accumulate}) or let --auto-batch find how many: the same training, less memory"
+            f"(now {self.recipe.accumulate}) or let --auto-batch find how many: same training, less memory"
         ):
             loss, norm = self._update(inputs[mine], targets[mine], count)
         self.done += 1
