@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,11 @@ TINY = {
     "evaluation.stories": 3,
     "generation.max_new_tokens": 24,
 }
+
+
+def pytest_configure() -> None:
+    """Keep trackers away from the store of whoever runs the tests."""
+    os.environ["TRACKIO_DIR"] = tempfile.mkdtemp(prefix="trackio-")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -75,6 +75,11 @@ def _parser() -> argparse.ArgumentParser:
     _device_option(generate)
     generate.set_defaults(act=_generate)
 
+    watch = verbs.add_parser("watch", help="draw a run's training in the terminal while it goes on")
+    watch.add_argument("run", metavar="RUN", help="a run folder")
+    watch.add_argument("--once", action="store_true", help="draw what is there and end")
+    watch.set_defaults(act=_watch)
+
     verbs.add_parser("recipes", help="list the recipes").set_defaults(act=_recipes)
     show = verbs.add_parser("show", help="print a recipe in full, with parameters, time and memory")
     show.add_argument("recipe", help="a recipe's name or file, or a run folder")
@@ -254,6 +259,14 @@ def _generate(options: argparse.Namespace) -> None:
     for piece in generate(model, options.prompt, sampling, seed):
         print(piece, end="", flush=True)
     print()
+
+
+def _watch(options: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from aurelius.watch import watch
+
+    watch(Path(options.run), Console(), once=options.once)
 
 
 def _recipes(options: argparse.Namespace) -> None:

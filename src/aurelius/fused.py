@@ -191,6 +191,7 @@ class _HeadLoss(torch.autograd.Function):
 def head_loss(x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     """Return the summed negative log-likelihood (nats) of ``targets`` [N], logits being ``x`` ``weight``ᵀ.
 
-    ``x`` is [N, D], ``weight`` [V, D]. The gradients are made at once, in the memory of the logits; IGNORED targets are left out.
+    ``x`` is [N, D], ``weight`` [V, D]; IGNORED targets are left out. The gradients are made at once, in the
+    memory of the logits.
     """
     return _HeadLoss.apply(x, weight, targets)  # pyright: ignore[reportReturnType]

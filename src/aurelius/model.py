@@ -191,7 +191,7 @@ class Llama(nn.Module):
 
 
 def stories(ids: Tensor) -> Tensor:
-    """Number the stories of blocks [B, T]: one begins at each ``<s>``, and ``<sink>`` is part of the first."""
+    """Number the stories of blocks [B, T]; ``<s>`` begins one, ``<sink>`` is part of what follows it."""
     number = (ids == BOS).cumsum(1)
     number[:, 0] = number[:, 1] if ids.shape[1] > 1 else 0
     return number

@@ -21,7 +21,8 @@ class CorpusRecipe(Part):
     source: Name | list[Name] = Field(
         default="storyteller",
         min_length=1,
-        description="'storyteller' (built in), a .txt, .jsonl or .parquet file, hf:owner/dataset/file; or a list",
+        description="'storyteller' (built in), a .txt, .jsonl or .parquet file, hf:owner/dataset/file, "
+        "or a list of them",
     )
     column: str = Field(
         default="text", min_length=1, description="the column or key with the text (parquet, jsonl)"

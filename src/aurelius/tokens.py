@@ -1,14 +1,16 @@
 """Stage 3: stories as one uint16 stream, and the blocks that training reads from it.
 
 The store keeps ``<s> story </s>`` one after another. In each epoch the stories are shuffled by the seed and
-laid out as one stream, which is cut into pieces of ``context`` tokens. A block feeds ``<sink>`` and all but
+laid out as one stream, from which pieces of ``context`` tokens are cut. A block feeds ``<sink>`` and all but
 the last token of its piece, and its targets are the whole piece: position i predicts the token at i + 1, the
-last position the stream's next one. So each token of the stream is a target exactly once an epoch (but for
-the last, partial piece), no block crosses epochs, and the place in the data is one number: blocks taken.
+last position the stream's next one. No block crosses epochs, and the place in the data is one number: blocks
+taken. Cut one after the other the pieces make each token a target exactly once an epoch (but for the last,
+partial piece); a share of them may begin at the next story instead (see `Blocks`).
 
 Shapes: B blocks, T = context.
 """
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,13 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aurelius import corpus, tokenizer
-from aurelius.artifacts import atomic
+from aurelius.artifacts import atomic, read_json, write_json
 from aurelius.errors import RunError
 from aurelius.progress import SILENT, Progress
 from aurelius.vocabulary import BOS, EOS, SINK
 
 IGNORED = -100  # a target that is not learned; PyTorch's cross_entropy skips it
 ENCODE_BATCH = 1000  # stories
+SIZES = "bytes.json"  # of the texts
 
 
 def build(corpus_folder: Path, tokenizer_folder: Path, out: Path, progress: Progress = SILENT) -> None:
@@ -34,8 +37,10 @@ def build(corpus_folder: Path, tokenizer_folder: Path, out: Path, progress: Prog
     """
     encoder = tokenizer.load(tokenizer_folder / "tokenizer.json")
     out.mkdir(parents=True, exist_ok=True)
+    sizes = {}
     for name in ("train", "valid"):
         texts = corpus.load(corpus_folder, name)
+        sizes[name] = sum(len(text.encode()) for text in texts)
         starts = np.zeros(len(texts) + 1, dtype=np.int64)
         with (
             progress.task(f"tokens: encoding {name}", len(texts), "stories") as task,
@@ -50,6 +55,7 @@ def build(corpus_folder: Path, tokenizer_folder: Path, out: Path, progress: Prog
                 task.advance(len(batch))
         with atomic(out / f"{name}.documents.npy") as path, path.open("wb") as file:
             np.save(file, starts, allow_pickle=False)
+    write_json(out / SIZES, sizes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +64,7 @@ class Stories:
 
     ids: NDArray[np.integer]
     starts: NDArray[np.int64]
+    text_bytes: int = 0  # of the documents' texts in UTF-8
 
     @classmethod
     def open(cls, folder: Path, name: str) -> "Stories":
@@ -73,7 +80,11 @@ class Stories:
             raise RunError(f"the tokens in {folder} cannot be read: {error}") from None
         if len(starts) < 2 or starts[-1] != len(ids):
             raise RunError(f"{folder / name}.bin has {len(ids)} tokens, its index {starts[-1:].tolist()}")
-        return cls(ids, starts)
+        return cls(ids, starts, read_json(folder / SIZES)[name])
+
+    def bits_per_byte(self, nats_per_token: float) -> float:
+        """Turn a loss over all tokens but ``<s>`` into bits per byte of the texts."""
+        return nats_per_token * (len(self.ids) - len(self)) / (math.log(2) * self.text_bytes)
 
     def __len__(self) -> int:
         return len(self.starts) - 1

@@ -95,10 +95,12 @@ def card(recipe: Recipe, run: Path) -> str:
     if packed:
         plain, card_way = packed["nats_per_token"], packed["nats_per_token_with_begin"]
         packed_line = f"{plain:.4f} nats a token ({card_way:.4f} with `<s>` as a target)"
-    origin, metadata = Path(recipe.corpus.source).name, ""  # a path is the author's own business
-    if recipe.corpus.source.startswith("hf:"):
-        origin = recipe.corpus.source
-        metadata = "datasets:\n- " + "/".join(origin.removeprefix("hf:").split("/")[:2]) + "\n"
+    given = recipe.corpus.source
+    sources = [given] if isinstance(given, str) else given
+    # A path is the author's own business.
+    origin = " and ".join(name if name.startswith("hf:") else Path(name).name for name in sources)
+    hub = dict.fromkeys("/".join(s[3:].split("/")[:2]) for s in sources if s.startswith("hf:"))
+    metadata = "datasets:\n" + "".join(f"- {name}\n" for name in hub) if hub else ""
     settings = generation_config(recipe)
     template = Template((Path(__file__).parent / "card.md").read_text(encoding="utf-8"))
     return template.substitute(

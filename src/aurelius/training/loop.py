@@ -145,7 +145,9 @@ def train(
             task.advance(per_step)
             if due(settings.validate_every) and validation and world.first:
                 value = packed_loss(trainer.logits, validation, settings.validate_blocks).loss
-                record(valid_loss=round(value, 5))
+                record(
+                    valid_loss=round(value, 5), valid_bits_per_byte=round(held_out.bits_per_byte(value), 5)
+                )
                 valid = f", held-out {value:.3f}"
                 clock, counted = time.monotonic(), trainer.done
             # Several processes agree now and then on whether one of them was asked to stop.

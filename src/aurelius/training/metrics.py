@@ -4,7 +4,8 @@ import hashlib
 import importlib
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -130,15 +131,17 @@ class _Trackio:
     """Its own store on this machine, or a server, as its environment variables say."""
 
     def __init__(self, folder: Path, run: str, step: int, identity: dict[str, Any]):
-        import trackio
+        with redirect_stdout(StringIO()):  # it greets
+            import trackio
 
-        self.run = trackio.init(PROJECT, name=run, config=identity, resume="allow", embed=False)
+            self.run = trackio.init(PROJECT, name=run, config=identity, resume="allow", embed=False)
 
     def log(self, figures: dict[str, float], step: int) -> None:
         self.run.log(figures, step=step)
 
     def close(self) -> None:
-        self.run.finish()
+        with redirect_stdout(StringIO()):
+            self.run.finish()
 
 
 class _Wandb:

@@ -1,0 +1,69 @@
+"""The trackers in their offline modes, each read back by its own means."""
+
+import os
+import sqlite3
+import sys
+from pathlib import Path
+
+import pytest
+
+from aurelius.errors import RecipeError
+from aurelius.pipeline import run as run_pipeline
+from aurelius.recipe import Recipe
+from aurelius.training import metrics, train
+
+
+@pytest.fixture(scope="module")
+def tokens(tiny_run: Path) -> Path:
+    return tiny_run / "tokens"
+
+
+def logged(folder: Path) -> dict[int, float]:
+    return {line["step"]: line["loss"] for line in metrics.read(folder) if "loss" in line}
+
+
+def test_tensorboard(tiny: Recipe, tokens: Path, tmp_path: Path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    out = tmp_path / "run" / "training"
+    train(tiny, tokens, out, track=["tensorboard"], device="cpu")
+    events = EventAccumulator(str(out / "tensorboard"))
+    events.Reload()
+    found = {event.step: event.value for event in events.Scalars("loss")}
+    assert found == pytest.approx(logged(out))
+    assert "valid_bits_per_byte" in events.Tags()["scalars"]
+
+
+def test_trackio(tiny: Recipe, tokens: Path, tmp_path: Path, capfd: pytest.CaptureFixture):
+    pytest.importorskip("trackio")
+    out = tmp_path / "run" / "training"
+    train(tiny, tokens, out, track=["trackio"], device="cpu")
+    assert capfd.readouterr().out == "", "the library never prints"
+    (database,) = Path(os.environ["TRACKIO_DIR"]).rglob("*.db")
+    with sqlite3.connect(database) as connection:
+        rows = connection.execute("select step, metrics from metrics").fetchall()
+    assert {step for step, _ in rows} == set(logged(out)) | {6, 12}
+
+
+def test_wandb(tiny: Recipe, tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    out = tmp_path / "run" / "training"
+    train(tiny, tokens, out, track=["wandb"], device="cpu")
+    files = list((out / "wandb").glob("offline-run-*/*.wandb"))
+    assert len(files) == 1 and b"valid_bits_per_byte" in files[0].read_bytes()
+
+
+def test_an_unknown_tracker_shows_before_the_first_stage(tmp_path: Path):
+    with pytest.raises(RecipeError, match="no tracker 'mlflow'; there are tensorboard, trackio, wandb"):
+        run_pipeline("nano", tmp_path / "run", track=["mlflow"])
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", metrics.TRACKERS)
+def test_a_missing_tracker_says_what_installs_it(name: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(RecipeError, match=rf"pip install 'aurelius-lm\[{name}\]'"):
+        metrics.check([name])
