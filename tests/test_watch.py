@@ -11,9 +11,9 @@ from aurelius.cli import main
 from aurelius.errors import RunError
 from aurelius.watch import BARS, chart, watch
 
-POINTS = st.lists(st.tuples(st.integers(0, 500), st.integers(0, 10**9).map(lambda n: n / 1000)), min_size=1).map(
-    lambda points: sorted({step: (step, value) for step, value in points}.values())
-)
+POINTS = st.lists(
+    st.tuples(st.integers(0, 500), st.integers(0, 10**9).map(lambda n: n / 1000)), min_size=1
+).map(lambda points: sorted({step: (step, value) for step, value in points}.values()))
 
 
 @given(POINTS, st.integers(1, 60), st.integers(1, 8))

@@ -11,6 +11,7 @@ Shapes: B blocks, T = context.
 """
 
 import math
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -90,24 +91,48 @@ class Stories:
         return len(self.starts) - 1
 
 
+@dataclass(frozen=True, eq=False)
+class Epoch:
+    """One pass over the stories: their order, where in its stream each ends, and where its blocks begin."""
+
+    order: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    positions: NDArray[np.int64]
+
+
 class Blocks:
     """The endless sequence of training blocks; block n is the same whenever and wherever it is asked for."""
 
     def __init__(self, stories: Stories, context: int, seed: int, story_start: float = 0.0):
         """Cut ``stories`` into blocks of ``context``.
 
-        Block n of an epoch begins at position n x context of its stream: each token is a target exactly once.
-        A share ``story_start`` of the blocks begin at the first story from there on instead; what they cut
-        off or repeat is another part of the stories in each epoch.
+        Each block begins where the one before it ended, so that every token is a target exactly once an epoch;
+        but a share ``story_start`` of the blocks begin at the next story from there on, and what they leave
+        out is other parts of other stories in each epoch.
+
+        Raises:
+            RunError: the stories do not fill a block.
         """
         self.stories, self.context, self.seed, self.story_start = stories, context, seed, story_start
-        self.per_epoch = len(stories.ids) // context
-        if self.per_epoch == 0:
+        if len(stories.ids) < context:
             raise RunError(
                 f"the stories hold {len(stories.ids)} tokens, less than one block of {context}; "
                 "add stories or lower model.context"
             )
-        self.order = lru_cache(maxsize=2)(self._shuffle)
+        self.epoch = lru_cache(maxsize=2)(self._epoch)
+        self._firsts = [0]  # the first block of each epoch so far
+
+    @property
+    def per_epoch(self) -> int:
+        """The blocks of the first epoch; where blocks begin with stories others have a few more or less."""
+        return len(self.epoch(0).positions)
+
+    def place(self, block: int) -> tuple[int, int]:
+        """Return the epoch of a block and its number there."""
+        while self._firsts[-1] <= block:
+            self._firsts.append(self._firsts[-1] + len(self.epoch(len(self._firsts) - 1).positions))
+        epoch = bisect_right(self._firsts, block) - 1
+        return epoch, block - self._firsts[epoch]
 
     def batch(self, first: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return inputs and targets [B, T] of ``count`` blocks from ``first`` on, ``<s>`` IGNORED.
@@ -122,15 +147,15 @@ class Blocks:
 
     def piece(self, block: int) -> NDArray[np.int64]:
         """Return the ``context`` consecutive tokens of the epoch's stream that are this block's targets."""
-        epoch, index = divmod(block, self.per_epoch)
-        order, ends = self.order(epoch)
+        number, index = self.place(block)
+        epoch = self.epoch(number)
         starts, ids = self.stories.starts, self.stories.ids
         out = np.empty(self.context, dtype=np.int64)
-        position, filled = int(self.positions(epoch, index, 1)[0]), 0
-        at = int(np.searchsorted(ends, position, side="right"))
+        position, filled = int(epoch.positions[index]), 0
+        at = int(np.searchsorted(epoch.ends, position, side="right"))
         while filled < self.context:
-            document = order[at]
-            begin = int(starts[document + 1] - (ends[at] - position))
+            document = epoch.order[at]
+            begin = int(starts[document + 1] - (epoch.ends[at] - position))
             taken = ids[begin : min(int(starts[document + 1]), begin + self.context - filled)]
             out[filled : filled + len(taken)] = taken
             filled += len(taken)
@@ -138,21 +163,20 @@ class Blocks:
             at += 1
         return out
 
-    def positions(self, epoch: int, index: int, count: int) -> NDArray[np.int64]:
-        """Return where in the epoch's stream ``count`` of its blocks begin, from block ``index`` on."""
-        numbers = np.arange(index, index + count)
-        positions = numbers * self.context
-        moved = np.floor((numbers + 1) * self.story_start) > np.floor(numbers * self.story_start)
-        if not moved.any():
-            return positions
-        _, ends = self.order(epoch)
-        begins = np.concatenate(([0], ends[:-1]))
-        last = np.searchsorted(begins, ends[-1] - self.context, side="right") - 1
-        nearest = begins[np.minimum(np.searchsorted(begins, positions), last)]
-        return np.where(moved, nearest, positions)
-
-    def _shuffle(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the epoch's order of documents, and where in its stream each of them ends."""
-        random = np.random.Generator(np.random.PCG64([self.seed, epoch]))
+    def _epoch(self, number: int) -> Epoch:
+        random = np.random.Generator(np.random.PCG64([self.seed, number]))
         order = random.permutation(len(self.stories))
-        return order, np.cumsum(np.diff(self.stories.starts)[order])
+        ends = np.cumsum(np.diff(self.stories.starts)[order])
+        return Epoch(order, ends, self._positions(ends))
+
+    def _positions(self, ends: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return where the blocks of an epoch begin in its stream."""
+        begins = [0, *ends.tolist()]  # the last is no story's, but where the stream ends
+        most, positions, position = begins[-1] - self.context, [], 0
+        while position <= most:
+            positions.append(position)
+            position += self.context
+            number = len(positions)
+            if int((number + 1) * self.story_start) > int(number * self.story_start):
+                position = begins[min(bisect_left(begins, position), len(begins) - 1)]
+        return np.asarray(positions, dtype=np.int64)

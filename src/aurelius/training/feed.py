@@ -13,7 +13,7 @@ class Feed:
 
     def __init__(self, blocks: Blocks, device: torch.device):
         self.blocks, self.device = blocks, device
-        self._epoch = -1
+        self._number = -1
         self._stream = torch.empty(0)
         self._ids: Tensor | None = None
 
@@ -23,28 +23,27 @@ class Feed:
             inputs, targets = self.blocks.batch(first, count)
             return torch.from_numpy(inputs).to(self.device), torch.from_numpy(targets).to(self.device)
         pieces = []
+        within = torch.arange(self.blocks.context, device=self.device)
         while count:
-            epoch, index = divmod(first, self.blocks.per_epoch)
-            taken = min(count, self.blocks.per_epoch - index)
-            begins = torch.from_numpy(self.blocks.positions(epoch, index, taken)).to(self.device)
-            within = torch.arange(self.blocks.context, device=self.device)
-            pieces.append(self._of(epoch)[begins.unsqueeze(1) + within])
-            first, count = first + taken, count - taken
+            number, index = self.blocks.place(first)
+            begins = self.blocks.epoch(number).positions[index : index + count]
+            at = torch.from_numpy(begins).to(self.device).unsqueeze(1) + within
+            pieces.append(self._stream_of(number)[at])
+            first, count = first + len(begins), count - len(begins)
         targets = torch.cat(pieces).long()
         inputs = targets.roll(1, 1)
         inputs[:, 0] = SINK
         return inputs, targets.masked_fill(targets == BOS, IGNORED)
 
-    def _of(self, epoch: int) -> Tensor:
-        """Return the epoch's stream of tokens on the device."""
-        if epoch != self._epoch:
-            stories = self.blocks.stories
+    def _stream_of(self, number: int) -> Tensor:
+        """Return an epoch's stream of tokens on the device."""
+        if number != self._number:
+            stories, epoch = self.blocks.stories, self.blocks.epoch(number)
             if self._ids is None:
                 self._ids = torch.from_numpy(np.asarray(stories.ids).astype(np.int32)).to(self.device)
-            order, ends = self.blocks.order(epoch)
-            lengths = torch.from_numpy(np.diff(stories.starts)[order]).to(self.device)
+            lengths = torch.from_numpy(np.diff(stories.starts)[epoch.order]).to(self.device)
             # Token t of the epoch's stream is t plus how far its story was moved.
-            moved = torch.from_numpy(stories.starts[1:][order] - ends).to(self.device)
-            index = torch.arange(int(ends[-1]), device=self.device) + moved.repeat_interleave(lengths)
-            self._stream, self._epoch = self._ids[index], epoch
+            moved = torch.from_numpy(stories.starts[1:][epoch.order] - epoch.ends).to(self.device)
+            index = torch.arange(int(epoch.ends[-1]), device=self.device) + moved.repeat_interleave(lengths)
+            self._stream, self._number = self._ids[index], number
         return self._stream
