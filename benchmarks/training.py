@@ -78,7 +78,7 @@ def _ask(name: str, options: argparse.Namespace) -> float | None:
 
 
 def _summary(rounds: list[dict[str, float]], options: argparse.Namespace) -> dict:
-    peak = _peak(torch.device(options.device))
+    peak = matrix_peak(torch.device(options.device))
     recipe = _recipe(options)
     flops = flops_per_token(recipe)
     table = {}
@@ -116,10 +116,9 @@ def flops_per_token(recipe) -> float:
     )
 
 
-def _peak(device: torch.device, size: int = 2048) -> float:
+def matrix_peak(device: torch.device) -> float:
     """Measure matrix products (operations a second), in the precision of training."""
-    kind = torch.bfloat16 if device.type == "cuda" else torch.float32
-    size = 8192 if device.type == "cuda" else size
+    kind, size = (torch.bfloat16, 8192) if device.type == "cuda" else (torch.float32, 2048)
     a = torch.randn(size, size, device=device, dtype=kind)
     best = float("inf")
     for _ in range(10):

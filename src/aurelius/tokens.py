@@ -106,9 +106,9 @@ class Blocks:
     def __init__(self, stories: Stories, context: int, seed: int, story_start: float = 0.0):
         """Cut ``stories`` into blocks of ``context``.
 
-        Each block begins where the one before it ended, so that every token is a target exactly once an epoch;
-        but a share ``story_start`` of the blocks begin at the next story from there on, and what they leave
-        out is other parts of other stories in each epoch.
+        Each block begins where the one before it ended, so that every token is a target exactly once an
+        epoch; but a share ``story_start`` of the blocks begin at the next story from there on, and what they
+        leave out is other parts of other stories in each epoch.
 
         Raises:
             RunError: the stories do not fill a block.

@@ -60,12 +60,13 @@ def seconds_per_step(recipe: Recipe, device: str = "auto") -> float:
 def memory_bytes(recipe: Recipe) -> int:
     """Estimate a training step's memory: weights, gradients, two moments, and a micro-batch's activations.
 
-    Activations are counted as float32 values kept for the backward pass: per layer about 14 of width d_model
-    and 4 of width d_mlp, and the logits three times.
+    Activations are counted as float32 values kept for the backward pass: per layer about 14 of width d_model,
+    4 of width d_mlp and half a context of probabilities for each head, and the logits three times.
     """
     shape = recipe.model
     positions = recipe.training.batch // recipe.training.accumulate * shape.context
-    per_position = shape.layers * (14 * shape.d_model + 4 * shape.d_mlp) + 3 * recipe.tokenizer.vocab_size
+    per_layer = 14 * shape.d_model + 4 * shape.d_mlp + shape.heads * shape.context // 2
+    per_position = shape.layers * per_layer + 3 * recipe.tokenizer.vocab_size
     return 4 * (4 * recipe.parameters + positions * per_position)
 
 

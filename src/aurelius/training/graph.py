@@ -29,6 +29,8 @@ class Captured:
         """Record ``update``, which changes the tensors that ``state`` returns."""
         self.update, self.state = update, state
         self.graph: torch.cuda.CUDAGraph | None = None
+        self.given: tuple[Tensor, ...] = ()
+        self.found: tuple[Tensor, Tensor]
 
     def __call__(self, inputs: Tensor, targets: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
         """Do one update; return loss and gradient norm."""

@@ -74,10 +74,13 @@ class Trainer:
             optimizer.zero_grad()
         return self.world.sum(loss), norm
 
-    def _gradients(self, inputs: Tensor, targets: Tensor, count: Tensor) -> Tensor:
-        """Add up the gradients of this process's blocks; return their part of the loss."""
+    def _gradients(self, inputs: Tensor, targets: Tensor, count: Tensor, share: bool = True) -> Tensor:
+        """Add up the gradients of this process's blocks; return their part of the loss.
+
+        With ``share`` the last piece adds those of the other processes.
+        """
         loss = torch.zeros((), device=self.device)
-        last = self.pieces - 1
+        last = self.pieces - 1 if share else None
         for number, (ids, wanted) in enumerate(
             zip(inputs.chunk(self.pieces), targets.chunk(self.pieces), strict=True)
         ):
@@ -100,7 +103,7 @@ class Trainer:
         while True:
             try:
                 with devices.memory_errors("Even one block at a time is too much: make the model smaller"):
-                    self._gradients(inputs, targets, torch.ones((), device=self.device))
+                    self._gradients(inputs, targets, torch.ones((), device=self.device), share=False)
                 break
             except MemoryExhausted:
                 if self.pieces == self.share:
@@ -109,6 +112,7 @@ class Trainer:
             finally:
                 for optimizer in self.optimizers:
                     optimizer.zero_grad()
+        self.pieces = self.world.highest(self.pieces)
         return self.pieces * self.world.size
 
     def logits(self, ids: Tensor) -> Tensor:
