@@ -1,3 +1,4 @@
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,40 @@ def test_each_token_is_a_target_once_an_epoch(case, epoch):
         at += len(fits[0])
     assert sum(map(len, left)) < context or at > len(stream), "only the last partial block is left out"
     assert len(stories.ids) - len(stream) < context
+
+
+shares = st.sampled_from([0.0, 0.25, 0.5, 0.9, 1.0])
+
+
+@given(cases, shares)
+def test_a_share_of_the_blocks_begins_with_a_story(case, share: float):
+    lengths, context, seed = case
+    stories = store(lengths)
+    blocks = Blocks(stories, context, seed, share)
+    stream = np.concatenate(
+        [stories.ids[stories.starts[d] : stories.starts[d + 1]] for d in blocks.epoch(0).order]
+    )
+    positions = blocks.epoch(0).positions
+    assert positions[0] == 0 and positions[-1] + context <= len(stream)
+    for n, (before, position) in enumerate(pairwise(positions), 1):
+        if int((n + 1) * share) > int(n * share):
+            assert stream[position] == BOS and BOS not in stream[before + context : position]
+        else:
+            assert position == before + context
+    begun = sum(blocks.piece(n)[0] == BOS for n in range(len(positions)))
+    assert begun >= int(len(positions) * share)
+
+
+@given(cases, shares, st.integers(0, 4))
+def test_blocks_are_placed_one_epoch_after_the_other(case, share: float, epoch: int):
+    lengths, context, seed = case
+    blocks = Blocks(store(lengths), context, seed, share)
+    sizes = [len(blocks.epoch(n).positions) for n in range(epoch + 1)]
+    first = sum(sizes[:-1])
+    fresh = Blocks(store(lengths), context, seed, share)
+    assert fresh.place(first) == (epoch, 0)
+    assert fresh.place(first + sizes[-1] - 1) == (epoch, sizes[-1] - 1)
+    assert fresh.place(0) == (0, 0)
 
 
 @given(cases, st.data())

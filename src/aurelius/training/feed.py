@@ -19,9 +19,13 @@ class Feed:
 
     def batch(self, first: int, count: int) -> tuple[Tensor, Tensor]:
         """Return inputs and targets [B, T] as `Blocks.batch` does."""
-        if self.device.type != "cuda":
-            inputs, targets = self.blocks.batch(first, count)
-            return torch.from_numpy(inputs).to(self.device), torch.from_numpy(targets).to(self.device)
+        if self.device.type == "cuda":
+            return self.cut(first, count)
+        inputs, targets = self.blocks.batch(first, count)
+        return torch.from_numpy(inputs).to(self.device), torch.from_numpy(targets).to(self.device)
+
+    def cut(self, first: int, count: int) -> tuple[Tensor, Tensor]:
+        """Do the same on the device, where an epoch's stream is kept (4 bytes a token, the corpus twice)."""
         pieces = []
         within = torch.arange(self.blocks.context, device=self.device)
         while count:
