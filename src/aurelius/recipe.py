@@ -179,6 +179,7 @@ def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def _complaint(error: dict[str, Any]) -> str:
+    error["loc"] = error["loc"][:2]  # section and key; what follows tells apart the types a key may have
     where = ".".join(map(str, error["loc"])) or "recipe"
     if error["type"] == "extra_forbidden":
         known = _known_keys(error["loc"][:-1])

@@ -134,14 +134,15 @@ class _Trackio:
         with redirect_stdout(StringIO()):  # it greets
             import trackio
 
-            self.run = trackio.init(PROJECT, name=run, config=identity, resume="allow", embed=False)
+            self.trackio = trackio
+            trackio.init(PROJECT, name=run, config=identity, resume="allow", embed=False)
 
     def log(self, figures: dict[str, float], step: int) -> None:
-        self.run.log(figures, step=step)
+        self.trackio.log(figures, step)
 
     def close(self) -> None:
         with redirect_stdout(StringIO()):
-            self.run.finish()
+            self.trackio.finish()
 
 
 class _Wandb:
