@@ -11,7 +11,15 @@ from random import Random
 import pytest
 import torch
 
-from aurelius.errors import Interrupted, MemoryExhausted, ModelError, RunError, TrainingDiverged
+from aurelius.errors import (
+    Interrupted,
+    MemoryExhausted,
+    ModelError,
+    RunError,
+    StorageError,
+    TrainingDiverged,
+)
+from aurelius.pipeline import run as run_pipeline
 from aurelius.progress import Progress
 from aurelius.recipe import Recipe
 from aurelius.tokens import Blocks, Stories
@@ -347,6 +355,43 @@ def test_auto_batch_gives_up_when_one_block_is_too_much(tiny, tokens: Path, tmp_
     monkeypatch.setattr(Llama, "loss", crowded(0))
     with pytest.raises(MemoryExhausted, match="one block at a time"):
         train(tiny, tokens, tmp_path, auto_batch=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path):
+    """Return a folder on a file system of 4 MiB, and a function that makes it larger."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+    done = (
+        subprocess.run(mount, capture_output=True, text=True, check=False) if shutil.which("mount") else None
+    )
+    if done is None or done.returncode:
+        pytest.skip(f"a file system cannot be mounted here: {done.stderr if done else 'no mount'}")
+    yield folder, lambda: subprocess.run(["mount", "-o", "remount,size=64m", str(folder)], check=True)
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)  # tokens may still be mapped
+
+
+@pytest.mark.long
+def test_a_full_disk_stops_cleanly_and_training_goes_on(tiny, tiny_run: Path, tmp_path: Path, small_disk):
+    disk, enlarge = small_disk
+    recipe = tiny.with_(**{"training.steps": 60})
+    straight = train(recipe, tiny_run / "tokens", tmp_path / "straight", device="cpu")
+    run = disk / "run"
+    run.mkdir()
+    for stage in ("corpus", "tokenizer", "tokens"):
+        shutil.copytree(tiny_run / stage, run / stage)
+    (run / "recipe.toml").write_text(recipe.to_toml())
+    checkpoint = sum(path.stat().st_size for path in straight.iterdir())
+    room = shutil.disk_usage(disk).free - 5 * checkpoint // 2
+    (disk / "ballast").write_bytes(bytes(room))
+    with pytest.raises(StorageError, match="free some space"):
+        run_pipeline(run, until="training", device="cpu")
+    assert len(every(run / "training")) == 2, "what was written is kept"
+    assert not list((run / "training").glob(".step-*")), "and nothing half-written"
+    enlarge()
+    run_pipeline(run, until="training", device="cpu")
+    assert weights(run / "training") == weights(straight.parent)
 
 
 def test_training_works_off_the_main_thread(tiny: Recipe, tokens: Path, tmp_path: Path):
