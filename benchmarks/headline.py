@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--stories", type=int, default=500_000)
     parser.add_argument("--steps", type=int, help="fewer than the recipe's, for a first look")
     parser.add_argument("--peer-steps", type=int, default=200, help="of transformers' Trainer; 0: none")
+    parser.add_argument("--seconds", type=float, default=420.0, help="of training, at most")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--set", action="append", default=[], help="KEY=VALUE of the recipe")
     parser.add_argument("--json", type=Path)
@@ -48,14 +49,19 @@ def main() -> None:
     result: dict[str, Any] = {"seconds": {}}
     with tempfile.TemporaryDirectory() as folder:
         run = _prepare(options, Path(folder), result["seconds"])
-        result |= _train(Recipe.load(run), run / "tokens", torch.device(options.device), result["seconds"])
+        result |= _train(Recipe.load(run), run / "tokens", options, result["seconds"])
+        _write(result, options.json)  # before the peer, which may not run
         if options.peer_steps:
             with _timed(result["seconds"], "peer"):
                 result["trainer_tokens_per_second"] = _peer(options)
+    print(_write(result, options.json))
+
+
+def _write(result: dict[str, Any], path: Path | None) -> str:
     text = json.dumps(result, indent=2)
-    print(text)
-    if options.json:
-        options.json.write_text(text + "\n")
+    if path:
+        path.write_text(text + "\n")
+    return text
 
 
 @contextmanager
@@ -100,7 +106,10 @@ def _tell(first: int) -> str:
     return "".join(json.dumps({"text": tell(0, n)}) + "\n" for n in range(first, first + CHUNK))
 
 
-def _train(recipe: Recipe, tokens: Path, device: torch.device, seconds: dict[str, float]) -> dict[str, Any]:
+def _train(
+    recipe: Recipe, tokens: Path, options: argparse.Namespace, seconds: dict[str, float]
+) -> dict[str, Any]:
+    device = torch.device(options.device)
     settings, on_gpu = recipe.training, device.type == "cuda"
     blocks = Blocks(Stories.open(tokens, "train"), recipe.model.context, settings.seed, settings.story_start)
     held_out = Stories.open(tokens, "valid")
@@ -111,16 +120,19 @@ def _train(recipe: Recipe, tokens: Path, device: torch.device, seconds: dict[str
     with _timed(seconds, "first step (compiling, recording)"):
         trainer.step()[0].item()
     started = time.perf_counter()
-    while trainer.done < settings.steps:
+    while trainer.done < settings.steps and time.perf_counter() - started < options.seconds:
         window.append(trainer.step()[0])
         if trainer.done % 1000 == 0 or trainer.done == settings.steps:
             curve[trainer.done] = round(torch.stack(window).mean().item(), 4)  # waits for the GPU
             window.clear()
+            print(f"step {trainer.done}: {curve[trainer.done]}", file=sys.stderr, flush=True)
             if not math.isfinite(curve[trainer.done]):
                 raise SystemExit(f"the loss is {curve[trainer.done]} at step {trainer.done}")
+    if window:
+        window[-1].item()
     taken = time.perf_counter() - started
     seconds["training"] = round(taken, 2)
-    speed = (settings.steps - 1) * recipe.tokens_per_step / taken
+    speed = (trainer.done - 1) * recipe.tokens_per_step / taken
     peak = matrix_peak(device)
     with _timed(seconds, "validation"):
         loss = packed_loss(
@@ -131,8 +143,8 @@ def _train(recipe: Recipe, tokens: Path, device: torch.device, seconds: dict[str
         "torch": torch.__version__,
         "recipe": recipe.model_dump(),
         "parameters": recipe.parameters,
-        "steps": settings.steps,
-        "tokens": settings.steps * recipe.tokens_per_step,
+        "steps": trainer.done,
+        "tokens": trainer.done * recipe.tokens_per_step,
         "tokens_per_second": round(speed),
         "matrix_peak_tflops": round(peak / 1e12, 1),
         "mfu": round(speed * flops_per_token(recipe) / peak, 4),

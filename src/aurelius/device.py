@@ -22,6 +22,8 @@ def pick(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
+        if device.type == "cuda":  # streams and recorded steps belong to the current one
+            torch.cuda.set_device(device)
     except (RuntimeError, AssertionError) as error:
         raise RecipeError(
             f"device '{name}' cannot be used here ({first_line(error)}); use auto, cpu, cuda or mps"
@@ -35,7 +37,8 @@ def memory_errors(advice: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:  # the CPU's allocator raises a bare RuntimeError
-        if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and "allocate" not in str(error):
+        known = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+        if not known and not any(sign in str(error) for sign in ("allocate", "out of memory")):
             raise
         raise MemoryExhausted(f"out of memory: {first_line(error)} {advice}") from error
 

@@ -65,6 +65,8 @@ def _training(job: Job) -> None:
     if job.team:
         job.team.tell(True)
     _train(job)
+    if job.team:
+        job.team.leave()
 
 
 def _train(job: Job) -> None:
@@ -367,7 +369,8 @@ def _budget(run: Run, job: Job) -> Recipe:
         return run.recipe
     from aurelius.training.budget import resolve_steps
 
-    steps = resolve_steps(run.recipe, run.folder / "tokens", job.device, job.team.size if job.team else 1)
+    processes = job.team.size if job.team else 1
+    steps = resolve_steps(run.recipe, run.folder / "tokens", job.device, processes, job.auto_batch)
     job.progress.note(f"{run.recipe.training.minutes:g} minutes are {steps} steps on this machine")
     resolved = run.recipe.with_(**{"training.steps": steps})
     write_bytes(run.folder / RECIPE, resolved.to_toml().encode())

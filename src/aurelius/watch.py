@@ -39,14 +39,15 @@ def watch(run: Path, console: Console, *, once: bool = False) -> None:
     if not (run / "recipe.toml").is_file():
         raise RunError(f"{run} is not a run folder (no recipe.toml)")
     recipe = Recipe.load(run)
-    if not metrics.read(run / "training"):
+    lines = metrics.read(run / "training")
+    if not lines:
         raise RunError(f"{run} has not begun to train: aurelius train {run}")
     if once or not console.is_terminal:
-        console.print(picture(recipe, metrics.read(run / "training"), console.width))
+        console.print(picture(recipe, lines, console.width))
         return
     with Live(console=console, auto_refresh=False, screen=True) as live:
         while True:
-            lines = metrics.read(run / "training")
+            lines = metrics.read(run / "training") or lines  # empty while a training begins anew
             live.update(picture(recipe, lines, console.width), refresh=True)
             if (run / "training" / MANIFEST).exists():
                 break

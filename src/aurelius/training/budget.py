@@ -8,16 +8,18 @@ import numpy as np
 from aurelius import device as devices
 from aurelius.recipe import Recipe
 from aurelius.tokens import Blocks, Stories
-from aurelius.training.trainer import Trainer
+from aurelius.training.trainer import Trainer, pieces
 
 WARM, TIMED = 4, 8  # steps before and within the measurement
 RESERVE = 0.93  # share of the budget for steps; the rest is for validations and checkpoints
 
 
-def resolve_steps(recipe: Recipe, tokens: Path, device: str = "auto", processes: int = 1) -> int:
+def resolve_steps(
+    recipe: Recipe, tokens: Path, device: str = "auto", processes: int = 1, auto_batch: bool = False
+) -> int:
     """Return the steps that fit ``recipe.training.minutes`` here, after timing a few on a throw-away model.
 
-    Of several processes one times its share of a step.
+    Of several processes one times its share of a step; ``auto_batch`` as in `train`.
 
     Raises:
         RunError: the tokens cannot be used.
@@ -30,11 +32,12 @@ def resolve_steps(recipe: Recipe, tokens: Path, device: str = "auto", processes:
     )
     # Any number of steps will do for timing; the schedule just needs one.
     share = max(1, recipe.training.batch // processes)
-    pieces = recipe.training.accumulate if processes == 1 else 1
-    timed = recipe.with_(
-        **{"training.steps": 1_000_000, "training.batch": share, "training.accumulate": pieces}
-    )
-    seconds = _seconds_per_step(Trainer(timed, blocks, devices.pick(device)))
+    cut = pieces(recipe.training.accumulate, share, processes)
+    timed = recipe.with_(**{"training.steps": 1_000_000, "training.batch": share, "training.accumulate": cut})
+    trainer = Trainer(timed, blocks, devices.pick(device), recorded=processes == 1)
+    if auto_batch:
+        trainer.fit()
+    seconds = _seconds_per_step(trainer)
     return max(1, int(recipe.training.minutes * 60 * RESERVE / seconds))
 
 

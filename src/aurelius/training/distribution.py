@@ -64,6 +64,12 @@ class Team(World):
         """Wait for the first process and return whether to train."""
         return self._broadcast(False)
 
+    @staticmethod
+    def leave() -> None:
+        """Part, all at once: the first process has more to do, which the others do not wait for."""
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
     def _broadcast(self, value: bool) -> bool:
         found = torch.tensor(int(value))
         dist.broadcast(found, 0, group=self.line)
@@ -73,8 +79,6 @@ class Team(World):
 @contextmanager
 def joined(device: torch.device) -> Iterator[Team]:
     """Meet the other processes of this ``torchrun`` call."""
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         team = Team()
@@ -84,4 +88,4 @@ def joined(device: torch.device) -> Iterator[Team]:
             if team.first:
                 team.tell(False)
     finally:
-        dist.destroy_process_group()
+        Team.leave()

@@ -14,7 +14,7 @@ class Feed:
     def __init__(self, blocks: Blocks, device: torch.device):
         self.blocks, self.device = blocks, device
         self._number = -1
-        self._stream = torch.empty(0)
+        self._stream = self._begins = torch.empty(0)
         self._ids: Tensor | None = None
 
     def batch(self, first: int, count: int) -> tuple[Tensor, Tensor]:
@@ -30,9 +30,9 @@ class Feed:
         within = torch.arange(self.blocks.context, device=self.device)
         while count:
             number, index = self.blocks.place(first)
-            begins = self.blocks.epoch(number).positions[index : index + count]
-            at = torch.from_numpy(begins).to(self.device).unsqueeze(1) + within
-            pieces.append(self._stream_of(number)[at])
+            stream = self._stream_of(number)
+            begins = self._begins[index : index + count]
+            pieces.append(stream[begins.unsqueeze(1) + within])
             first, count = first + len(begins), count - len(begins)
         targets = torch.cat(pieces).long()
         inputs = targets.roll(1, 1)
@@ -49,5 +49,6 @@ class Feed:
             # Token t of the epoch's stream is t plus how far its story was moved.
             moved = torch.from_numpy(stories.starts[1:][epoch.order] - epoch.ends).to(self.device)
             index = torch.arange(int(epoch.ends[-1]), device=self.device) + moved.repeat_interleave(lengths)
+            self._begins = torch.from_numpy(epoch.positions).to(self.device)
             self._stream, self._number = self._ids[index], number
         return self._stream

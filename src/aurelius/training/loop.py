@@ -87,11 +87,13 @@ def train(
     seconds, losses = _resume(trainer, out, identity, environment, progress)
     # Losses and gradient norms since the last line of the metrics.
     window = [torch.tensor([loss, 0.0], device=target) for loss in losses]
-    lowest = min((line["loss"] for line in metrics.read(out) if "loss" in line), default=float("inf"))
+    before = [line["loss"] for line in metrics.read(out) if "loss" in line and line["step"] <= trainer.done]
+    lowest = min(before, default=float("inf"))
     started = time.monotonic() - seconds
     per_step = settings.batch * context
 
-    def save() -> Path:
+    def save() -> None:
+        _check_finite(window, trainer.done, out)
         state = {
             "step": trainer.done,
             "blocks": trainer.done * settings.batch,
@@ -102,7 +104,7 @@ def train(
             **environment,
             "made_from": identity,
         }
-        return checkpoint.write(out, trainer.done, trainer.model, trainer.tensors(), state, settings.keep)
+        checkpoint.write(out, trainer.done, trainer.model, trainer.tensors(), state, settings.keep)
 
     opened = metrics.opened(out, trainer.done, track, identity) if world.first else nullcontext()
     with (
@@ -122,7 +124,8 @@ def train(
         while trainer.done < settings.steps:
             window.append(torch.stack(trainer.step()))
             # A GPU works ahead of us; looking at a figure waits for it.
-            if target.type != "cuda" or due(settings.log_every) or due(settings.checkpoint_every):
+            waits = target.type != "cuda" or due(settings.log_every)
+            if waits:
                 _check_finite(window, trainer.done, out)
             if due(settings.log_every):
                 mean, norm = torch.stack(window)[:, 0].mean().item(), window[-1][1].item()
@@ -144,17 +147,21 @@ def train(
                 task.advance(0, f"loss {mean:.3f}{valid}")
             task.advance(per_step)
             if due(settings.validate_every) and validation and world.first:
-                value = packed_loss(trainer.logits, validation, settings.validate_blocks).loss
+                with devices.memory_errors(
+                    "Validation needs what it asks for beside a step: raise accumulate"
+                ):
+                    value = packed_loss(trainer.logits, validation, settings.validate_blocks).loss
                 record(
                     valid_loss=round(value, 5), valid_bits_per_byte=round(held_out.bits_per_byte(value), 5)
                 )
                 valid = f", held-out {value:.3f}"
                 clock, counted = time.monotonic(), trainer.done
-            # Several processes agree now and then on whether one of them was asked to stop.
-            asked = world.highest(stopping.signal) if world.size == 1 or due(settings.log_every) else 0
+            # Several processes have to agree on whether one of them was asked to stop.
+            asked = world.highest(stopping.signal) if world.size == 1 or waits else 0
             if (due(settings.checkpoint_every) or asked) and world.first:
                 save()
             if asked:
+                world.highest(0)  # the first process has saved before another ends
                 raise Interrupted(
                     f"stopped by {signal.Signals(asked).name} at step {trainer.done} of {settings.steps}; a "
                     f"checkpoint is kept in {out}: the same command goes on from there",
@@ -209,11 +216,10 @@ def _resume(
 
 def _check_finite(window: list[torch.Tensor], done: int, out: Path) -> None:
     """Stop at the first gradient of the window that is not finite."""
-    for back, (loss, norm) in enumerate(reversed(torch.stack(window).tolist())):
+    figures = torch.stack(window).tolist() if window else []
+    for step, (loss, norm) in enumerate(figures, done - len(figures) + 1):
         if not norm < float("inf"):  # also when it is NaN
-            raise TrainingDiverged(
-                f"step {done - back}: loss {loss:.4f}, gradient norm {norm}; {_advice(out)}"
-            )
+            raise TrainingDiverged(f"step {step}: loss {loss:.4f}, gradient norm {norm}; {_advice(out)}")
 
 
 def _difference(then: Any, now: Any) -> str:

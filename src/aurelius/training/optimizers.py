@@ -74,8 +74,11 @@ def orthogonal(matrices: Tensor) -> Tensor:
     return x @ total if tall else total @ x
 
 
-def build(model: Llama, recipe: TrainingRecipe) -> list[torch.optim.Optimizer]:
-    """Return the optimizers of ``model``'s parameters; each group remembers its peak rate as ``peak``."""
+def build(model: Llama, recipe: TrainingRecipe, recorded: bool = False) -> list[torch.optim.Optimizer]:
+    """Return the optimizers of ``model``'s parameters; each group remembers its peak rate as ``peak``.
+
+    For steps that are ``recorded`` rates are tensors, which a replay reads.
+    """
     matrices = [p for p in model.model.layers.parameters() if p.ndim == 2]
     norms = [p for p in model.parameters() if p.ndim == 1]
     embedding = model.model.embed_tokens.weight
@@ -89,14 +92,12 @@ def build(model: Llama, recipe: TrainingRecipe) -> list[torch.optim.Optimizer]:
     else:
         plain.append({"params": matrices, "weight_decay": decay})
     betas = (recipe.beta1, recipe.beta2)
-    kind = embedding.device.type
-    optimizers.append(
-        torch.optim.AdamW(plain, recipe.learning_rate, betas, fused=kind != "mps", capturable=kind == "cuda")
-    )
+    fused = embedding.device.type != "mps"
+    optimizers.append(torch.optim.AdamW(plain, recipe.learning_rate, betas, fused=fused, capturable=recorded))
     for group in groups(optimizers):
         group["peak"] = group["lr"]
-        if kind == "cuda":  # a recorded step reads the rate from memory
-            group["lr"] = torch.tensor(group["peak"], device=kind)
+        if recorded:
+            group["lr"] = torch.tensor(group["peak"], device=embedding.device)
     return optimizers
 
 

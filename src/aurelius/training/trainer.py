@@ -22,7 +22,15 @@ class Trainer:
     on the number of processes.
     """
 
-    def __init__(self, recipe: Recipe, blocks: Blocks, device: torch.device, world: World | None = None):
+    def __init__(
+        self,
+        recipe: Recipe,
+        blocks: Blocks,
+        device: torch.device,
+        world: World | None = None,
+        recorded: bool = True,
+    ):
+        """Begin a training; on one GPU its steps are ``recorded``, unless several share them."""
         self.recipe, self.device, self.world = recipe.training, device, world or World(alone=True)
         if self.recipe.batch % self.world.size:
             raise RecipeError(
@@ -30,19 +38,20 @@ class Trainer:
                 "start another number of them, or change the batch"
             )
         self.share = self.recipe.batch // self.world.size
-        # With accumulate 4 and two processes each cuts its share in two.
-        self.pieces = _at_least(-(-self.recipe.accumulate // self.world.size), self.share)
+        self.pieces = pieces(self.recipe.accumulate, self.share, self.world.size)
         self.apart = self.recipe.attention == "story"
         self.feed = Feed(blocks, device)
         with devices.memory_errors(f"The model has {recipe.parameters:,} parameters: make it smaller"):
             self.model = Llama(recipe.model, recipe.tokenizer.vocab_size)
             self.model.initialise(self.recipe.seed)
             self.model.to(device)
-        self.optimizers = optimizers.build(self.model, self.recipe)
+        recorded = recorded and device.type == "cuda" and self.world.size == 1
+        self.optimizers = optimizers.build(self.model, self.recipe, recorded)
         self.done = 0  # steps
-        self._loss = _loss(self.model, device, self.world)
-        alone_on_cuda = device.type == "cuda" and self.world.size == 1
-        self._update = Captured(self._plain_update, self._state) if alone_on_cuda else self._plain_update
+        self._loss = (
+            compiled(self.model.loss, device) if recorded else _shared(self.model, device, self.world)
+        )
+        self._update = Captured(self._plain_update, self._state) if recorded else self._plain_update
 
     def step(self) -> tuple[Tensor, Tensor]:
         """Train on the next ``batch`` blocks; return the loss (nats a token) and the gradient's norm.
@@ -53,14 +62,14 @@ class Trainer:
         Raises:
             MemoryExhausted: the batch does not fit; the message says what to change.
         """
-        inputs, targets = self.feed.batch(self.done * self.recipe.batch, self.recipe.batch)
-        count = (targets != IGNORED).sum().clamp(min=1)
         mine = slice(self.world.rank * self.share, (self.world.rank + 1) * self.share)
         optimizers.set_rate(self.optimizers, optimizers.rate(self.done, self.recipe))
         with devices.memory_errors(
             f"Cut the step's {self.recipe.batch} blocks into more pieces with training.accumulate "
             f"(now {self.recipe.accumulate}) or let --auto-batch find how many: same training, less memory"
         ):
+            inputs, targets = self.feed.batch(self.done * self.recipe.batch, self.recipe.batch)
+            count = (targets != IGNORED).sum().clamp(min=1)
             loss, norm = self._update(inputs[mine], targets[mine], count)
         self.done += 1
         return loss, norm
@@ -99,21 +108,29 @@ class Trainer:
         Raises:
             MemoryExhausted: not even one block at a time fits.
         """
-        inputs, targets = self.feed.batch(0, self.share)
-        while True:
-            try:
-                with devices.memory_errors("Even one block at a time is too much: make the model smaller"):
-                    self._gradients(inputs, targets, torch.ones((), device=self.device), share=False)
-                break
-            except MemoryExhausted:
-                if self.pieces == self.share:
-                    raise
-                self.pieces = _at_least(self.pieces + 1, self.share)
-            finally:
-                for optimizer in self.optimizers:
-                    optimizer.zero_grad()
+        while not self._fits():
+            self.pieces = _at_least(self.pieces + 1, self.share)
         self.pieces = self.world.highest(self.pieces)
         return self.pieces * self.world.size
+
+    def _fits(self) -> bool:
+        """Try the gradients of this process's share, with a fifth of a GPU's memory left for the rest."""
+        try:
+            if self.device.type == "cuda":
+                torch.cuda.set_per_process_memory_fraction(0.8)
+            with devices.memory_errors("Even one block at a time is too much: make the model smaller"):
+                inputs, targets = self.feed.batch(0, self.share)
+                self._gradients(inputs, targets, torch.ones((), device=self.device), share=False)
+        except MemoryExhausted:
+            if self.pieces == self.share:
+                raise
+            return False
+        finally:
+            if self.device.type == "cuda":
+                torch.cuda.set_per_process_memory_fraction(1.0)
+            for optimizer in self.optimizers:
+                optimizer.zero_grad()
+        return True
 
     def logits(self, ids: Tensor) -> Tensor:
         """Map ids [B, T] to float32 logits [B, T, V], for validation."""
@@ -141,6 +158,8 @@ class Trainer:
             if cuda is not None and self.device.type == "cuda":
                 torch.cuda.set_rng_state(cuda, self.device)
             optimizers.load_state_tensors(self.model, self.optimizers, tensors)
+            if isinstance(self._update, Captured):
+                self._update.forget()
         except (KeyError, RuntimeError) as error:
             raise ModelError(f"the checkpoint of step {done} does not fit: {first_line(error)}") from None
         self.done = done
@@ -162,15 +181,23 @@ class _Loss(nn.Module):
         return self.model.loss(ids, targets, apart)
 
 
-def _loss(model: Llama, device: torch.device, world: World):
+def _shared(model: Llama, device: torch.device, world: World):
     if world.size == 1:
-        return compiled(model.loss, device)
+        return model.loss
     module = _Loss(model)
     # The table of the rotary embedding never changes; DDP would send it round at every step.
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, ["model.turn"])
     return DistributedDataParallel(
         module, device_ids=[device.index] if device.type == "cuda" else None, gradient_as_bucket_view=True
     )
+
+
+def pieces(accumulate: int, share: int, processes: int) -> int:
+    """Return how many micro-batches a process cuts its share of a step's blocks into.
+
+    With accumulate 4 and two processes each cuts its share in two.
+    """
+    return _at_least(-(-accumulate // processes), share)
 
 
 def _at_least(pieces: int, share: int) -> int:
