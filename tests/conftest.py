@@ -65,6 +65,9 @@ class Alarm(Progress):
     def __init__(self, number: int, after: int):
         self.number, self.after = number, after
 
+    def kill(self) -> None:
+        os.kill(os.getpid(), self.number)
+
     @contextmanager
     def task(self, title: str, total: int | None, unit: str, done: int = 0) -> Iterator[Task]:
         task = Task(title, total, unit, done)
@@ -74,7 +77,7 @@ class Alarm(Progress):
             advance(count, info)
             self.after -= bool(count)
             if self.after == 0:
-                os.kill(os.getpid(), self.number)
+                self.kill()
 
         if title == "training":
             task.advance = ring  # pyright: ignore[reportAttributeAccessIssue]

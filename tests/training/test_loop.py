@@ -23,7 +23,7 @@ from aurelius.pipeline import run as run_pipeline
 from aurelius.progress import Progress
 from aurelius.recipe import Recipe
 from aurelius.tokens import Blocks, Stories
-from aurelius.training import Trainer, latest, train
+from aurelius.training import Trainer, latest, stop, train
 from aurelius.training.checkpoint import every, read_state
 from tests.conftest import Alarm
 
@@ -238,6 +238,37 @@ def test_asked_to_stop_it_keeps_a_checkpoint(tiny, tokens: Path, tmp_path: Path,
     assert caught.value.exit_code == code
     assert read_state(latest(tmp_path))["step"] == 7
     assert signal.getsignal(number) is handler, "the handlers are put back"
+
+
+def test_an_echo_of_the_signal_changes_nothing(tiny: Recipe, tokens: Path, tmp_path: Path):
+    """Whoever ends a group of processes may reach each of them twice."""
+
+    class Twice(Alarm):
+        def kill(self) -> None:
+            super().kill()
+            super().kill()
+
+    with pytest.raises(Interrupted, match="stopped by SIGTERM at step 4 of 12"):
+        train(tiny, tokens, tmp_path, progress=Twice(signal.SIGTERM, 4))
+    assert latest(tmp_path).name == "step-000004"
+
+
+def test_a_later_signal_acts(tiny: Recipe, tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(stop, "ECHO", -1.0)
+
+    class Twice(Alarm):
+        def kill(self) -> None:
+            super().kill()
+            super().kill()
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny, tokens, tmp_path, progress=Twice(signal.SIGINT, 4))
+
+
+def test_losses_of_steps_that_are_done_anew_are_no_measure(tiny: Recipe, tokens: Path, tmp_path: Path):
+    """A run that was killed before its first checkpoint begins anew, with metrics of better days."""
+    (tmp_path / "metrics.jsonl").write_text('{"step": 4, "tokens": 768, "loss": 0.5}\n')
+    assert train(tiny, tokens, tmp_path).name == "step-000012"
 
 
 def test_a_signal_that_was_ignored_stays_ignored(tiny: Recipe, tokens: Path, tmp_path: Path):
