@@ -5,6 +5,7 @@ the other machines. Gradients are summed by `DistributedDataParallel`. Rank 0 do
 before and after training, validations, checkpoints, what is printed.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -13,6 +14,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch._C._distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 PATIENCE = timedelta(days=7)  # how long the others wait for rank 0's stages before training
 
@@ -79,7 +82,13 @@ class Team(World):
 @contextmanager
 def joined(device: torch.device) -> Iterator[Team]:
     """Meet the other processes of this ``torchrun`` call."""
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    store, rank, size = next(rendezvous("env://"))
+    if os.environ.get("GROUP_WORLD_SIZE") == "1":
+        # torchrun keeps its store when it restarts the processes: without a name of their own, gloo would
+        # wait for the addresses of the dead. (Machines count restarts each for itself.)
+        store = PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     try:
         team = Team()
         try:
