@@ -14,8 +14,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch._C._distributed_c10d import PrefixStore
-from torch.distributed.rendezvous import rendezvous
 
 PATIENCE = timedelta(days=7)  # how long the others wait for rank 0's stages before training
 
@@ -82,6 +80,10 @@ class Team(World):
 @contextmanager
 def joined(device: torch.device) -> Iterator[Team]:
     """Meet the other processes of this ``torchrun`` call."""
+    # Here, since some builds of PyTorch have none of this and train all the same.
+    from torch._C._distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
     store, rank, size = next(rendezvous("env://"))
     if os.environ.get("GROUP_WORLD_SIZE") == "1":
         # torchrun keeps its store when it restarts the processes: without a name of their own, gloo would
