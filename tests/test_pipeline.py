@@ -12,8 +12,9 @@ from filelock import FileLock
 
 from aurelius import artifacts
 from aurelius.errors import RecipeError, RunError, StorageError
-from aurelius.pipeline import NAMES, STAGES, run
+from aurelius.pipeline import run
 from aurelius.recipe import Recipe
+from aurelius.stages import NAMES, STAGES
 from tests.test_artifacts import flip
 
 

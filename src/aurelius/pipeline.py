@@ -1,4 +1,4 @@
-"""The six stages in order, and when one has to be done.
+"""Bring a run folder up to date: which stage has to be done, and when.
 
 A stage whose manifest is there and matches is left alone; one without a manifest is done, or, in training,
 gone on with; one that no longer matches is refused, or, under ``update``, set aside and done anew.
@@ -8,7 +8,7 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from aurelius.artifacts import MANIFEST, Entry, Manifest, describe, sync, write_
 from aurelius.errors import RecipeError, RunError, StorageError
 from aurelius.progress import SILENT, Progress
 from aurelius.recipe import Recipe
+from aurelius.stages import NAMES, STAGES, Job, Stage, train, with_following
 
 if TYPE_CHECKING:
     from aurelius.training.distribution import Team
@@ -27,100 +28,6 @@ if TYPE_CHECKING:
 RECIPE = "recipe.toml"
 ASIDE = "superseded"
 LOCK = ".lock"
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a stage's work is given."""
-
-    recipe: Recipe
-    run: Path
-    out: Path
-    device: str
-    progress: Progress
-    auto_batch: bool = False
-    track: tuple[str, ...] = ()
-    team: "Team | None" = None
-
-
-def _corpus(job: Job) -> list[Path]:
-    from aurelius import corpus
-
-    return corpus.build(job.recipe, job.out, job.progress)
-
-
-def _tokenizer(job: Job) -> None:
-    from aurelius import tokenizer
-
-    tokenizer.build(job.recipe, job.run / "corpus", job.out, job.progress)
-
-
-def _tokens(job: Job) -> None:
-    from aurelius import tokens
-
-    tokens.build(job.run / "corpus", job.run / "tokenizer", job.out, job.progress)
-
-
-def _training(job: Job) -> None:
-    if job.team:
-        job.team.tell(True)
-    _train(job)
-    if job.team:
-        job.team.leave()
-
-
-def _train(job: Job) -> None:
-    from aurelius.training import train
-
-    train(
-        job.recipe,
-        job.run / "tokens",
-        job.out,
-        device=job.device,
-        auto_batch=job.auto_batch,
-        track=job.track,
-        progress=job.progress,
-    )
-
-
-def _evaluation(job: Job) -> None:
-    from aurelius import evaluation
-
-    evaluation.build(job.recipe, job.run, job.out, device=job.device, progress=job.progress)
-
-
-def _export(job: Job) -> None:
-    from aurelius import export
-
-    export.build(job.recipe, job.run, job.out, job.progress)
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage: the parts of the recipe and the earlier stages that decide what it writes."""
-
-    name: str
-    parts: tuple[str, ...]
-    after: tuple[str, ...]
-    work: Callable[[Job], list[Path] | None]
-    resumes: bool = False
-
-    def part(self, recipe: Recipe) -> dict[str, Any]:
-        """Return the stage's part of the recipe."""
-        return recipe.model_dump(include=set(self.parts))
-
-
-STAGES = (
-    Stage("corpus", ("corpus",), (), _corpus),
-    Stage("tokenizer", ("tokenizer",), ("corpus",), _tokenizer),
-    Stage("tokens", (), ("corpus", "tokenizer"), _tokens),
-    Stage("training", ("model", "training"), ("tokens",), _training, resumes=True),
-    Stage("evaluation", ("evaluation", "generation"), ("corpus", "tokenizer", "training"), _evaluation),
-    Stage(
-        "export", ("name", "model", "generation"), ("corpus", "tokenizer", "training", "evaluation"), _export
-    ),
-)
-NAMES = tuple(stage.name for stage in STAGES)
 
 
 @dataclass
@@ -183,7 +90,7 @@ def run(
         with _team(device) as team:
             if team and not team.first:
                 if team.hear():
-                    _train(replace(job, recipe=Recipe.load(folder / RECIPE)))
+                    train(replace(job, recipe=Recipe.load(folder / RECIPE)))
                 return Run(folder, asked)
             with _alone(folder):
                 result = Run(folder, _settle(asked, folder, update, progress))
@@ -279,7 +186,7 @@ def _settle(asked: Recipe, folder: Path, update: bool, progress: Progress) -> Re
     if not changed:
         return saved
     sections = {key.split(".")[0] for key in changed}
-    touched = _with_following([stage.name for stage in STAGES if sections & set(stage.parts)])
+    touched = with_following([stage.name for stage in STAGES if sections & set(stage.parts)])
     begun = [name for name in touched if (folder / name).is_dir() and any((folder / name).iterdir())]
     if begun and not update:
         fields = ", ".join(f"{key} is {there[key]!r} there and {now[key]!r} here" for key in changed)
@@ -290,15 +197,6 @@ def _settle(asked: Recipe, folder: Path, update: bool, progress: Progress) -> Re
     _set_aside(folder, begun, progress)
     write_bytes(path, asked.to_toml().encode())
     return asked
-
-
-def _with_following(names: list[str]) -> list[str]:
-    """Return the named stages and all that build on them, in order."""
-    found: list[str] = []
-    for stage in STAGES:
-        if stage.name in names or set(found) & set(stage.after):
-            found.append(stage.name)
-    return found
 
 
 def _set_aside(folder: Path, stages: list[str], progress: Progress) -> None:
@@ -328,7 +226,7 @@ def _is_done(stage: Stage, run: Run, update: bool, verify: bool, progress: Progr
     problem = _mismatch(stage, run, manifest, verify)
     if problem is None:
         return True
-    later = _with_following([stage.name])
+    later = with_following([stage.name])
     if not update:
         raise RunError(f"{problem}. --update redoes {', '.join(later)} and keeps the old folders aside")
     progress.note(problem)

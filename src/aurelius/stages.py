@@ -1,0 +1,119 @@
+"""The six stages in order: what each is given, what decides its result, and where its work is.
+
+A stage's module is imported when its turn comes, since PyTorch and its kin take seconds.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aurelius.progress import Progress
+from aurelius.recipe import Recipe
+
+if TYPE_CHECKING:
+    from aurelius.training.distribution import Team
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a stage's work is given."""
+
+    recipe: Recipe
+    run: Path
+    out: Path
+    device: str
+    progress: Progress
+    auto_batch: bool = False
+    track: tuple[str, ...] = ()
+    team: "Team | None" = None
+
+
+def _corpus(job: Job) -> list[Path]:
+    from aurelius import corpus
+
+    return corpus.build(job.recipe, job.out, job.progress)
+
+
+def _tokenizer(job: Job) -> None:
+    from aurelius import tokenizer
+
+    tokenizer.build(job.recipe, job.run / "corpus", job.out, job.progress)
+
+
+def _tokens(job: Job) -> None:
+    from aurelius import tokens
+
+    tokens.build(job.run / "corpus", job.run / "tokenizer", job.out, job.progress)
+
+
+def _training(job: Job) -> None:
+    if job.team:
+        job.team.tell(True)
+    train(job)
+    if job.team:
+        job.team.leave()
+
+
+def train(job: Job) -> None:
+    """Train, alone or as one of several processes."""
+    from aurelius import training
+
+    training.train(
+        job.recipe,
+        job.run / "tokens",
+        job.out,
+        device=job.device,
+        auto_batch=job.auto_batch,
+        track=job.track,
+        progress=job.progress,
+    )
+
+
+def _evaluation(job: Job) -> None:
+    from aurelius import evaluation
+
+    evaluation.build(job.recipe, job.run, job.out, device=job.device, progress=job.progress)
+
+
+def _export(job: Job) -> None:
+    from aurelius import export
+
+    export.build(job.recipe, job.run, job.out, job.progress)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage: the parts of the recipe and the earlier stages that decide what it writes."""
+
+    name: str
+    parts: tuple[str, ...]
+    after: tuple[str, ...]
+    work: Callable[[Job], list[Path] | None]
+    resumes: bool = False
+
+    def part(self, recipe: Recipe) -> dict[str, Any]:
+        """Return the stage's part of the recipe."""
+        return recipe.model_dump(include=set(self.parts))
+
+
+STAGES = (
+    Stage("corpus", ("corpus",), (), _corpus),
+    Stage("tokenizer", ("tokenizer",), ("corpus",), _tokenizer),
+    Stage("tokens", (), ("corpus", "tokenizer"), _tokens),
+    Stage("training", ("model", "training"), ("tokens",), _training, resumes=True),
+    Stage("evaluation", ("evaluation", "generation"), ("corpus", "tokenizer", "training"), _evaluation),
+    Stage(
+        "export", ("name", "model", "generation"), ("corpus", "tokenizer", "training", "evaluation"), _export
+    ),
+)
+NAMES = tuple(stage.name for stage in STAGES)
+
+
+def with_following(names: list[str]) -> list[str]:
+    """Return the named stages and all that build on them, in order."""
+    found: list[str] = []
+    for stage in STAGES:
+        if stage.name in names or set(found) & set(stage.after):
+            found.append(stage.name)
+    return found
