@@ -224,7 +224,7 @@ def test_generate_samples_as_the_run_says(capsys, tiny_run: Path, tmp_path: Path
 
 
 def test_the_reader_of_a_pipe_may_go_away(tiny_run: Path):
-    command = f"{sys.executable} -m aurelius.cli recipes | head -c 1"
+    command = f"{sys.executable} -m aurelius recipes | head -c 1"
     done = subprocess.run(["bash", "-c", command + "; exit ${PIPESTATUS[0]}"], capture_output=True, text=True)
     assert done.returncode in (0, 1) and done.stderr == ""
 

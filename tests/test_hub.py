@@ -61,7 +61,7 @@ def aurelius(folder: Path, endpoint: str, *arguments: str) -> subprocess.Complet
         "HF_HOME": str(folder / "hf"),
         "HF_HUB_DISABLE_XET": "1",
     }
-    command = [sys.executable, "-m", "aurelius.cli", *arguments]
+    command = [sys.executable, "-m", "aurelius", *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 

@@ -301,7 +301,3 @@ def _doctor(options: argparse.Namespace) -> None:
 
     for name, text in findings():
         print(f"{name:14}{text}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -38,7 +38,7 @@ def begun(tiny: Recipe, tiny_run: Path, tmp_path: Path):
 def together(folder: Path, *options: str, processes: int = 2) -> list[str]:
     """Return the command that trains a run on this machine with several processes."""
     here = ["--standalone", "--nproc-per-node", str(processes), *options]
-    return [*TORCHRUN, *here, "-m", "aurelius.cli", "train", str(folder), "--device", "cpu"]
+    return [*TORCHRUN, *here, "-m", "aurelius", "train", str(folder), "--device", "cpu"]
 
 
 def losses(folder: Path) -> list[float]:
@@ -130,7 +130,7 @@ def test_two_hosts_train_together(begun, hosts):
     for number, (name, link) in enumerate(hosts):
         meet = ["--nnodes", "2", "--node-rank", str(number), "--nproc-per-node", "1"]
         meet += ["--master-addr", "10.77.0.1", "--master-port", "29400"]
-        command = ["ip", "netns", "exec", name, *TORCHRUN, *meet, "-m", "aurelius.cli"]
+        command = ["ip", "netns", "exec", name, *TORCHRUN, *meet, "-m", "aurelius"]
         processes.append(
             subprocess.Popen(
                 [*command, "train", str(pair), "--device", "cpu"],
