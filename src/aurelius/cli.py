@@ -99,7 +99,15 @@ def _run_options(
         "--corpus",
         metavar="SOURCE",
         action="append",
-        help="a file of stories, hf:owner/dataset/file, storyteller; repeat it to join several",
+        help="a file, folder or 'pattern*' of stories, hf:owner/dataset/file or storyteller; repeatable",
+    )
+    parser.add_argument(
+        "--encoding-errors",
+        choices=("strict", "replace"),
+        help="bytes that are not UTF-8 refuse a file (the default), or become U+FFFD",
+    )
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="processes that clean the corpus (default: one per core)"
     )
     parser.add_argument(
         "--minutes", type=float, help="train for about this long instead of the recipe's steps"
@@ -136,6 +144,8 @@ def _overrides(options: argparse.Namespace) -> dict[str, Any]:
     found = dict(parse_override(text) for text in options.set)
     if getattr(options, "corpus", None) is not None:
         found["corpus.source"] = options.corpus if len(options.corpus) > 1 else options.corpus[0]
+    if getattr(options, "encoding_errors", None) is not None:
+        found["corpus.encoding_errors"] = options.encoding_errors
     return found
 
 
@@ -169,6 +179,7 @@ def _run(options: argparse.Namespace) -> None:
         device=options.device,
         auto_batch=options.auto_batch,
         track=options.track,
+        workers=options.workers or os.cpu_count() or 1,
         progress=_progress(),
     )
     if not _speaks():
@@ -204,7 +215,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     unused = (
         ("column", "json")
         if options.on is None
-        else ("out", "corpus", "minutes", "set", "update", "verify", "auto_batch", "track")
+        else ("out", "corpus", "minutes", "set", "update", "verify", "auto_batch", "track", "workers")
     )
     for name in unused:
         if getattr(options, name):
@@ -214,11 +225,13 @@ def _evaluate(options: argparse.Namespace) -> None:
         return _run(options)
     import json
 
-    from aurelius.corpus.sources import open_file
+    from aurelius.corpus.formats import Reading
+    from aurelius.corpus.sources import open_path
     from aurelius.evaluation import measure, packed
     from aurelius.lm import open_model
 
-    documents = [text for text in open_file(Path(options.on), options.column or "text").stories if text]
+    reading = Reading(options.column or "text", options.encoding_errors or "strict")
+    documents = [text for text in open_path(Path(options.on), reading).stories if text]
     model = open_model(options.recipe, options.device)
     figures = {"model": model.name, "on": options.on, "parameters": model.parameters}
     progress = _progress(sys.stderr)

@@ -14,6 +14,7 @@ from rich.text import Text
 from aurelius.progress import Progress, Task
 
 EVERY = 15.0  # seconds between plain lines
+REFRESH = 0.1  # seconds between changes of a bar
 
 
 def attach(console: Console) -> Progress:
@@ -111,9 +112,15 @@ class _LiveTask(Task):
     def __init__(self, bars: Bars, handle: TaskID, title: str, total: int | None, unit: str, done: int):
         super().__init__(title, total, unit, done)
         self.bars, self.handle = bars, handle
+        self.waiting, self.shown = 0, 0.0
 
     def advance(self, count: int = 1, info: str = "") -> None:
         self.done += count
-        self.bars.advance(self.handle, count)
+        self.waiting += count
+        now = time.monotonic()
+        if now - self.shown < REFRESH:
+            return
+        self.bars.advance(self.handle, self.waiting)
         if info:
             self.bars.update(self.handle, info=info)
+        self.waiting, self.shown = 0, now

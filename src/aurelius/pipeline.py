@@ -51,6 +51,8 @@ def run(
     device: str = "auto",
     auto_batch: bool = False,
     track: Iterable[str] = (),
+    workers: int = 1,
+    stories: Iterable[str] | None = None,
     progress: Progress = SILENT,
 ) -> Run:
     """Bring a run folder up to date, stage by stage.
@@ -69,6 +71,9 @@ def run(
         device: auto, cpu, cuda or mps.
         auto_batch: cut a training step into as many micro-batches as the memory asks for.
         track: trackers of the training beside metrics.jsonl: tensorboard, trackio, wandb.
+        workers: processes that clean the corpus; above 1 the calling script needs its ``__main__`` guard.
+        stories: texts to read instead of ``corpus.source``, such as ``dataset["text"]``, while the corpus
+            stage is not done.
         progress: told what happens.
 
     Raises:
@@ -77,6 +82,8 @@ def run(
     """
     if until not in NAMES:
         raise RunError(f"there is no stage '{until}'; the stages are {', '.join(NAMES)}")
+    if workers < 1:
+        raise RunError(f"workers is {workers}; at least one process has to clean the corpus")
     track = tuple(track)
     if device != "auto" or track:  # a mistake shows before the first stage, not at the fourth
         from aurelius.device import pick
@@ -86,7 +93,7 @@ def run(
         metrics.check(track)
     try:
         asked, folder = _resolve(recipe, out, dict(overrides or {}), minutes)
-        job = Job(asked, folder, folder / "training", device, progress, auto_batch, track)
+        job = Job(asked, folder, folder / "training", device, progress, auto_batch, track, workers, stories)
         with _team(device) as team:
             if team and not team.first:
                 if team.hear():

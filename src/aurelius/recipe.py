@@ -98,7 +98,9 @@ class Recipe(Part):
             raise RecipeError(f"{where} is refused: {complaints}") from None
         given = recipe.corpus.source
         source = _absolute(given) if isinstance(given, str) else [_absolute(name) for name in given]
-        corpus = recipe.corpus.model_copy(update={"source": source})
+        held = recipe.corpus.valid_source
+        update = {"source": source, "valid_source": _absolute(held) if held else ""}
+        corpus = recipe.corpus.model_copy(update=update)
         return recipe.model_copy(update={"corpus": corpus})
 
     def to_toml(self) -> str:

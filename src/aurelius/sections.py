@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from aurelius.vocabulary import BYTE_TOKENS, SPECIAL_TOKENS
 
 Name = Annotated[str, Field(min_length=1)]
+CleaningStep = Literal["mojibake", "characters", "quotes", "paragraphs", "story", "english", "cut"]
 
 
 class Part(BaseModel):
@@ -21,14 +22,37 @@ class CorpusRecipe(Part):
     source: Name | list[Name] = Field(
         default="storyteller",
         min_length=1,
-        description="'storyteller' (built in), a .txt, .jsonl or .parquet file, hf:owner/dataset/file, "
-        "or a list of them",
+        description="'storyteller' (built in), a file, folder or pattern, hf:owner/dataset/file, or a list "
+        "of them",
     )
     column: str = Field(
-        default="text", min_length=1, description="the column or key with the text (parquet, jsonl)"
+        default="text", min_length=1, description="the column or key with the text (parquet, json, jsonl)"
+    )
+    encoding_errors: Literal["strict", "replace"] = Field(
+        default="strict", description="bytes that are not UTF-8: strict refuses the file, replace puts U+FFFD"
     )
     stories: int = Field(
-        default=0, ge=0, description="stories kept at most; 0 keeps all, of the endless storyteller 30,000"
+        default=0,
+        ge=0,
+        description="stories kept at most, an even sample; 0 keeps all, of the endless storyteller 30,000",
+    )
+    clean: list[CleaningStep] = Field(
+        default=["mojibake", "characters", "story", "english", "cut"],
+        description="what is mended (mojibake, characters, quotes, paragraphs) or refused (story: what is "
+        "none; english; cut: without beginning or end)",
+    )
+    near: Literal["drop", "together", "keep"] = Field(
+        default="drop",
+        description="near duplicates: one of each is kept; all are, on one side of the split; all are",
+    )
+    similarity: float = Field(
+        default=0.8, gt=0.5, le=1, description="Jaccard similarity of word 5-grams that makes near duplicates"
+    )
+    valid_source: str = Field(
+        default="", description="stories held out come from here, not from the source; empty: from the split"
+    )
+    remove_overlap: bool = Field(
+        default=False, description="training stories that repeat one of valid_source, nearly too, are dropped"
     )
     min_words: int = Field(default=10, ge=1, description="shorter stories are dropped (words)")
     max_words: int = Field(default=2000, ge=1, description="longer stories are dropped (words)")

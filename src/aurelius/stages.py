@@ -3,7 +3,7 @@
 A stage's module is imported when its turn comes, since PyTorch and its kin take seconds.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,13 +26,15 @@ class Job:
     progress: Progress
     auto_batch: bool = False
     track: tuple[str, ...] = ()
+    workers: int = 1
+    stories: Iterable[str] | None = None
     team: "Team | None" = None
 
 
 def _corpus(job: Job) -> list[Path]:
     from aurelius import corpus
 
-    return corpus.build(job.recipe, job.out, job.progress)
+    return corpus.build(job.recipe, job.out, job.progress, job.workers, job.stories)
 
 
 def _tokenizer(job: Job) -> None:
@@ -98,7 +100,7 @@ class Stage:
 
 
 STAGES = (
-    Stage("corpus", ("corpus",), (), _corpus),
+    Stage("corpus", ("corpus",), (), _corpus, resumes=True),
     Stage("tokenizer", ("tokenizer",), ("corpus",), _tokenizer),
     Stage("tokens", (), ("corpus", "tokenizer"), _tokens),
     Stage("training", ("model", "training"), ("tokens",), _training, resumes=True),

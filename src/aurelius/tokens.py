@@ -23,10 +23,10 @@ from aurelius import corpus, tokenizer
 from aurelius.artifacts import atomic, read_json, write_json
 from aurelius.errors import RunError
 from aurelius.progress import SILENT, Progress
+from aurelius.tokenizer.encode import Encoder
 from aurelius.vocabulary import BOS, EOS, SINK
 
 IGNORED = -100  # a target that is not learned; PyTorch's cross_entropy skips it
-ENCODE_BATCH = 1000  # stories
 SIZES = "bytes.json"  # of the texts
 
 
@@ -36,24 +36,24 @@ def build(corpus_folder: Path, tokenizer_folder: Path, out: Path, progress: Prog
     Raises:
         RunError: an earlier artifact is missing or damaged.
     """
-    encoder = tokenizer.load(tokenizer_folder / "tokenizer.json")
+    encoder = Encoder(tokenizer.load(tokenizer_folder / "tokenizer.json"))
+    begin, end = (np.array([token], "<u2").tobytes() for token in (BOS, EOS))
     out.mkdir(parents=True, exist_ok=True)
     sizes = {}
     for name in ("train", "valid"):
-        texts = corpus.load(corpus_folder, name)
-        sizes[name] = sum(len(text.encode()) for text in texts)
+        texts = corpus.Texts(corpus_folder, name)
+        sizes[name] = 0
         starts = np.zeros(len(texts) + 1, dtype=np.int64)
         with (
             progress.task(f"tokens: encoding {name}", len(texts), "stories") as task,
             (out / f"{name}.bin").open("wb") as file,
         ):
-            for first in range(0, len(texts), ENCODE_BATCH):
-                batch = encoder.encode_batch(texts[first : first + ENCODE_BATCH], add_special_tokens=False)
-                for at, encoding in enumerate(batch, first):
-                    ids = [BOS, *encoding.ids, EOS]
-                    starts[at + 1] = starts[at] + len(ids)
-                    file.write(np.asarray(ids, dtype="<u2").tobytes())
-                task.advance(len(batch))
+            for at, text in enumerate(texts):
+                ids = begin + encoder.encode(text) + end
+                starts[at + 1] = starts[at] + len(ids) // 2
+                sizes[name] += len(text.encode())
+                file.write(ids)
+                task.advance()
         with atomic(out / f"{name}.documents.npy") as path, path.open("wb") as file:
             np.save(file, starts, allow_pickle=False)
     write_json(out / SIZES, sizes)

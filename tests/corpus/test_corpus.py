@@ -1,18 +1,170 @@
 import json
+import random
+from pathlib import Path
+from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from aurelius import corpus
+from aurelius.artifacts import write_json
+from aurelius.corpus import shards, storyteller
 from aurelius.errors import CorpusError, RunError
+from aurelius.recipe import Recipe
+
+STORIES = list(storyteller.stories(400, seed=5))
+
+
+def build(tiny: Recipe, folder: Path, texts: list[str], workers: int = 1, **options: Any) -> dict[str, Any]:
+    recipe = tiny.with_(**{f"corpus.{key}": value for key, value in ({"stories": 0} | options).items()})
+    corpus.build(recipe, folder, workers=workers, stories=texts)
+    return json.loads((folder / "report.json").read_text())
+
+
+def sides(folder: Path) -> tuple[list[str], list[str]]:
+    return corpus.load(folder, "train"), corpus.load(folder, "valid")
 
 
 def test_build_counts_and_reads_back(tiny, tmp_path):
     assert corpus.build(tiny, tmp_path) == []
-    train, valid = corpus.load(tmp_path, "train"), corpus.load(tmp_path, "valid")
+    train, valid = sides(tmp_path)
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["stories_read"] == 400 == len(train) + len(valid) + sum(report["dropped"].values())
     assert report["train"]["bytes"] == sum(len(t.encode()) for t in train)
     assert report["valid"]["words"] == sum(len(t.split()) for t in valid)
+    assert sum(report["train"]["words_per_story"].values()) == len(train)
+    assert report["train"]["characters"]["e"] == "".join(train).count("e")
+    assert not (tmp_path / "work").exists()
+
+
+def test_nothing_is_lost_and_every_drop_has_its_reason_count_and_example(tiny, tmp_path):
+    swapped = STORIES[7].replace(" the ", " that ", 1)
+    broken = [STORIES[3], STORIES[4].upper(), swapped, "", "Too short.", STORIES[5][:-1], "x" + STORIES[6]]
+    report = build(tiny, tmp_path, [*STORIES, *broken])
+    assert report["dropped"] == {
+        "repeated word for word": 2,
+        "nearly repeated": 1,
+        "empty": 1,
+        "under 10 words": 1,
+        "cut at its end": 1,
+        "cut at its beginning": 1,
+    }
+    dropped = pq.read_table(tmp_path / "dropped.parquet").to_pylist()
+    assert {row["reason"] for row in dropped} == set(report["dropped"]) == set(report["examples"])
+    (near,) = (row for row in dropped if row["reason"] == "nearly repeated")
+    assert near["text"] in (STORIES[7], swapped) and near["similarity"] > 0.9
+    assert {report["near_pairs"][0][side] for side in ("kept", "dropped")} == {STORIES[7], swapped}
+    train, valid = sides(tmp_path)
+    read = sorted(text.strip() for text in [*STORIES, *broken])
+    assert sorted([*train, *valid, *(row["text"] for row in dropped)]) == read
+    page = (tmp_path / "report.html").read_text()
+    assert "nearly repeated" in page and "Too short." in page
+
+
+def test_neither_order_nor_workers_nor_shards_change_a_byte(tiny, tmp_path, monkeypatch):
+    stories = [*STORIES, *(text.replace(" a ", " one ", 1) for text in STORIES[:50])]
+    build(tiny, tmp_path / "a", stories, stories=300)
+    shuffled = random.Random(0).sample(stories, len(stories))
+    monkeypatch.setattr(shards, "BATCH", 70)
+    build(tiny, tmp_path / "b", shuffled, stories=300)
+    build(tiny, tmp_path / "c", shuffled[::-1], workers=2, stories=300)
+    for name in ("train.parquet", "valid.parquet", "report.json", "report.html"):
+        content = (tmp_path / "a" / name).read_bytes()
+        assert (tmp_path / "b" / name).read_bytes() == content == (tmp_path / "c" / name).read_bytes()
+
+
+def test_a_sample_is_even_and_grows_with_its_size(tiny, tmp_path):
+    report = build(tiny, tmp_path / "a", STORIES, stories=100)
+    small, large = set(), set()
+    for text in sides(tmp_path / "a"):
+        small.update(text)
+    build(tiny, tmp_path / "b", STORIES, stories=200)
+    for text in sides(tmp_path / "b"):
+        large.update(text)
+    assert (len(small), len(large)) == (100, 200) and small < large
+    assert report["dropped"]["left out of the sample"] == 300
+    first = [text in small for text in STORIES]
+    assert 25 < sum(first[:200]) < 75, "not the first ones"
+
+
+def test_a_story_keeps_its_side_whatever_else_is_read(tiny, tmp_path):
+    build(tiny, tmp_path / "whole", STORIES, valid_fraction=0.2)
+    build(tiny, tmp_path / "half", STORIES[::2], valid_fraction=0.2)
+    build(tiny, tmp_path / "other", STORIES, valid_fraction=0.2, seed=1)
+    (train, valid), (few, held), (_, other) = (sides(tmp_path / name) for name in ("whole", "half", "other"))
+    assert set(few) <= set(train) and set(held) <= set(valid)
+    assert 50 < len(valid) < 110, "about a fifth"
+    assert set(other) != set(valid)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_no_side_is_empty_of_two_stories(tiny, tmp_path, count: int):
+    for number in range(8):
+        build(
+            tiny,
+            tmp_path / str(number),
+            STORIES[number : number + count],
+            valid_fraction=0.01 + 0.06 * number,
+        )
+        assert all(sides(tmp_path / str(number)))
+
+
+def test_near_duplicates_stay_together(tiny, tmp_path):
+    copies = [text.replace(" a ", " one ", 1) for text in STORIES]
+    build(tiny, tmp_path, [*STORIES, *copies], near="together", valid_fraction=0.3)
+    train, valid = map(set, sides(tmp_path))
+    assert len(train | valid) == len(set(STORIES) | set(copies))
+    assert all((a in train) == (b in train) for a, b in zip(STORIES, copies, strict=True))
+    build(tiny, tmp_path / "apart", [*STORIES, *copies], near="keep", valid_fraction=0.3)
+    train = set(corpus.load(tmp_path / "apart", "train"))
+    assert any((a in train) != (b in train) for a, b in zip(STORIES, copies, strict=True))
+
+
+def test_an_overlap_with_held_out_stories_is_told_and_removed_when_asked(tiny, tmp_path):
+    held = [*STORIES[:20], *(text.replace(" a ", " one ", 1) for text in STORIES[20:50]), *STORIES[390:]]
+    write_json(tmp_path / "held.json", held)
+    options: dict[str, Any] = {"valid_source": str(tmp_path / "held.json")}
+    report = build(tiny, tmp_path / "a", STORIES[:380], **options)
+    changed = sum(" a " in text for text in STORIES[20:50])
+    assert report["duplicates"]["overlap_exact"] == 20 + (30 - changed)
+    assert report["duplicates"]["overlap_near"] == changed
+    assert len(corpus.load(tmp_path / "a", "train")) == 380
+    assert sorted(corpus.load(tmp_path / "a", "valid")) == sorted(held)
+    report = build(tiny, tmp_path / "b", STORIES[:380], remove_overlap=True, **options)
+    assert report["dropped"] == {"among the held-out stories": 50}
+    assert set(corpus.load(tmp_path / "b", "train")) == set(STORIES[50:380])
+
+
+def test_a_stopped_stage_goes_on_with_its_shards(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "BATCH", 100)
+    recipe = tiny.with_(**{"corpus.stories": 400})
+    made: list[str] = []
+
+    def interrupted(documents, options, folder):
+        made.append(folder.name)
+        if len(made) == 3:
+            raise KeyboardInterrupt
+        prepare(documents, options, folder)
+
+    prepare = shards.prepare
+    monkeypatch.setattr(shards, "prepare", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        corpus.build(recipe, tmp_path)
+    corpus.build(recipe, tmp_path)
+    assert made == ["000000", "000001", "000002", "000002", "000003"]
+    corpus.build(recipe, tmp_path / "whole")
+    for name in ("train.parquet", "report.json"):
+        assert (tmp_path / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_shards_of_another_recipe_are_not_gone_on_with(tiny, tmp_path, monkeypatch):
+    prepare = shards.prepare
+    monkeypatch.setattr(shards, "prepare", lambda *a: (prepare(*a), 1 / 0))
+    with pytest.raises(ZeroDivisionError):
+        corpus.build(tiny, tmp_path)
+    monkeypatch.setattr(shards, "prepare", prepare)
+    corpus.build(tiny.with_(**{"corpus.seed": 1}), tmp_path)
+    assert set(corpus.load(tmp_path, "train")) <= set(storyteller.stories(400, seed=1))
 
 
 def test_one_story_is_not_a_corpus(tiny, tmp_path):
@@ -20,7 +172,6 @@ def test_one_story_is_not_a_corpus(tiny, tmp_path):
     recipe = tiny.with_(**{"corpus.source": str(tmp_path / "one.txt")})
     with pytest.raises(CorpusError, match="1 usable stories of 1 read"):
         corpus.build(recipe, tmp_path / "corpus")
-    assert not (tmp_path / "corpus").exists()
 
 
 def test_a_damaged_corpus_is_named(tmp_path):

@@ -1,31 +1,38 @@
+import gzip
+import io
 import json
+import tarfile
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from aurelius.corpus.sources import open_file, open_source
+from aurelius.corpus import formats, storyteller
+from aurelius.corpus.formats import Reading
+from aurelius.corpus.sources import Source, open_path, open_source
 from aurelius.errors import CorpusError
 from aurelius.sections import CorpusRecipe
 
 
 def documents(path: Path, **options) -> list[str]:
-    return list(open_file(path, **options).stories)
+    return list(open_path(path, Reading(**options)).stories)
 
 
 def test_separated_text(tmp_path: Path):
     path = tmp_path / "a.txt"
     path.write_bytes("\ufeffOne.\n\nStill one.  \n<|endoftext|>\r\n\nTwo.\n<|endoftext|>\nThree".encode())
     assert documents(path) == ["One.\n\nStill one.  ", "Two.", "Three"]
-    assert "<|endoftext|>" in open_file(path).format
+    assert "<|endoftext|>" in open_path(path).format
 
 
 def test_text_without_separators_parts_at_blank_lines_and_says_so(tmp_path: Path):
     path = tmp_path / "a.txt"
     path.write_text("\nOne.\nStill one.\n\n \n\nTwo.")
     assert documents(path) == ["One.\nStill one.", "Two."]
-    assert "blank lines" in open_file(path).format
+    assert "blank lines" in open_path(path).format
 
 
 def test_jsonl_and_parquet_give_the_same_documents(tmp_path: Path):
@@ -65,7 +72,17 @@ def test_the_storyteller_is_a_source_with_a_cap():
         ("a.txt", b"", "is empty"),
         ("a.txt", b"text\n\0\x01binary", "zero byte stands in line 2"),
         ("a.txt", b"caf\xe9 au lait", "byte 0xe9 at 3 (line 1)"),
-        ("a.csv", b"a,b", "type '.csv'"),
+        ("a.csv", b"a,b", "is a table in CSV"),
+        ("a.docx", b"a,b", "type '.docx'"),
+        ("a", b"a,b", "type ''"),
+        ("a.txt.gz", b"One.\n", "is damaged or cut short"),
+        ("a.txt.gz", gzip.compress(b"One.\n" * 9999)[:-9], "is damaged or cut short"),
+        ("a.jsonl.zst", b"One.\n", "is damaged or cut short"),
+        ("a.json", b'[{"text": "One."}, {"te', "not a JSON array, or cut short"),
+        ("a.json", b'{"text": "One."}', "not a JSON array"),
+        ("a.json", b'[{"story": "One."}]', "row 1 has no text under 'text', but keys story"),
+        ("a.tar", b"no tar at all" * 99, "not a tar file"),
+        ("a.parquet.gz", b"PAR1", "type '.parquet'"),
         ("a.jsonl", b'{"text": "ok"}\n{oops', "line 2 is not JSON"),
         ("a.jsonl", b'{"story": "ok"}', "keys story"),
         ("a.jsonl", b"[" * 200_000, "line 1 is not JSON"),
@@ -95,8 +112,10 @@ def test_a_parquet_file_with_a_damaged_page(tmp_path: Path):
 def test_missing_files_folders_and_columns(tmp_path: Path):
     with pytest.raises(CorpusError, match="is not there"):
         documents(tmp_path / "no.txt")
-    with pytest.raises(CorpusError, match="is a folder"):
+    with pytest.raises(CorpusError, match="is a folder without stories"):
         documents(tmp_path)
+    with pytest.raises(CorpusError, match=r"no file matches .*\*\.txt"):
+        documents(tmp_path / "*.txt")
     pq.write_table(pa.table({"story": ["x"], "n": [1]}), tmp_path / "a.parquet")
     with pytest.raises(CorpusError, match="no column 'text', but story, n"):
         documents(tmp_path / "a.parquet")
@@ -118,3 +137,93 @@ def test_several_sources_are_read_one_after_the_other(tmp_path: Path):
     assert list(source.stories) == ["One.", "Two.", "Three."]
     assert [path.name for path in source.files] == ["a.txt", "b.jsonl"]
     assert "a.txt and " in source.name and "jsonl" in source.format
+
+
+def packed(path: Path, content: bytes) -> None:
+    if path.suffix == ".gz":
+        path.write_bytes(
+            gzip.compress(content[:9]) + gzip.compress(content[9:])
+        )  # of two members, as pigz writes
+    else:
+        with pa.CompressedOutputStream(str(path), "zstd") as file:
+            file.write(content)
+
+
+@pytest.mark.parametrize("name", ["a.txt.gz", "a.txt.zst", "a.jsonl.gz", "a.jsonl.zst", "a.json.gz"])
+def test_compressed_files(tmp_path: Path, name: str):
+    stories = [f"Story {n}.\nIt ends." for n in range(500)]
+    content = "".join(f"{s}\n<|endoftext|>\n" for s in stories)
+    if ".json" in name:
+        rows = [json.dumps({"text": s}) for s in stories]
+        content = "\n".join(rows) if "jsonl" in name else f"[{', '.join(rows)}]"
+    packed(tmp_path / name, content.encode())
+    assert documents(tmp_path / name) == stories
+
+
+def test_a_tar_of_json_shards_is_read_without_unpacking(tmp_path: Path):
+    """As the hub has TinyStories_all_data: data00.json and so on, each an array of objects."""
+    members = {
+        "data00.json": json.dumps([{"story": "One.", "source": "GPT-4"}, {"story": "\n\nTwo."}]),
+        "../../evil.json": json.dumps([{"story": "Three."}]),
+        "notes.md": "not read",
+        "more/a.txt": "Four.\n<|endoftext|>\nFive.",
+    }
+    with tarfile.open(tmp_path / "all.tar.gz", "w:gz") as tar:
+        for name, text in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(text)
+            tar.addfile(info, io.BytesIO(text.encode()))
+        link = tarfile.TarInfo("link.json")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+    assert documents(tmp_path / "all.tar.gz", column="story") == ["One.", "Two.", "Three.", "Four.", "Five."]
+    assert [path.name for path in tmp_path.iterdir()] == ["all.tar.gz"]
+    content = (tmp_path / "all.tar.gz").read_bytes()
+    (tmp_path / "cut.tgz").write_bytes(content[: len(content) // 2])
+    with pytest.raises(CorpusError, match=r"cut\.tgz"):
+        documents(tmp_path / "cut.tgz", column="story")
+
+
+def test_folders_and_patterns_are_read_in_order(tmp_path: Path):
+    (tmp_path / "deep").mkdir()
+    for name in ("b.txt", "a.txt", "deep/c.txt"):
+        (tmp_path / name).write_text(f"Story {name}.")
+    (tmp_path / "README.md").write_text("not read")
+    assert documents(tmp_path) == ["Story a.txt.", "Story b.txt.", "Story deep/c.txt."]
+    assert documents(tmp_path / "?.txt") == ["Story a.txt.", "Story b.txt."]
+    source = open_source(CorpusRecipe(source=str(tmp_path)))
+    assert [path.name for path in source.files] == ["a.txt", "b.txt", "c.txt"]
+
+
+def test_bytes_that_are_not_utf_8_can_be_replaced(tmp_path: Path):
+    (tmp_path / "a.txt").write_bytes(b"caf\xe9 au lait")
+    with pytest.raises(CorpusError, match="--encoding-errors replace"):
+        documents(tmp_path / "a.txt")
+    assert documents(tmp_path / "a.txt", errors="replace") == ["caf\ufffd au lait"]
+
+
+def test_lines_and_stories_beyond_any_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(formats, "LONGEST", 1000)
+    (tmp_path / "line.txt").write_text("One.\n" + "x" * 1001)
+    with pytest.raises(CorpusError, match="line 2 is longer than"):
+        documents(tmp_path / "line.txt")
+    (tmp_path / "story.txt").write_text("One.\n<|endoftext|>\n" + "A line of it.\n" * 100)
+    with pytest.raises(
+        CorpusError, match=r"story that ends after line \d+ is longer than .*<\|endoftext\|> lines"
+    ):
+        documents(tmp_path / "story.txt")
+
+
+@given(st.lists(st.integers()), st.integers(1, 5))
+def test_batches_hold_every_document_once(numbers: list[int], size: int):
+    texts = [str(n) for n in numbers]
+    for stories in (texts, iter(texts)):
+        batches = list(Source("", "", stories).batches(size))
+        assert [text for batch in batches for text in batch] == texts
+        assert all(len(batch) == size for batch in batches[:-1])
+
+
+def test_a_stretch_of_the_storyteller_is_told_on_demand():
+    stories = storyteller.stories(10, seed=3)
+    assert list(stories[4:6]) == [storyteller.tell(3, 4), storyteller.tell(3, 5)]
+    assert len(stories[8:20]) == 2

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from aurelius.corpus.sources import open_file
+from aurelius.corpus.sources import open_path
 from aurelius.errors import CorpusError
 from aurelius.evaluation.likelihood import cut, measure
 from aurelius.lm import RunModel, open_model
@@ -92,7 +92,7 @@ def test_stories260k_begins_as_llama2c_does(stories260k: Path):
 
 @pytest.mark.long
 def test_stories260k_scores_what_an_independent_evaluator_found(stories260k: Path, valid_sample: Path):
-    documents = list(open_file(valid_sample).stories)
+    documents = list(open_path(valid_sample).stories)
     found = measure(open_model(str(stories260k), "cpu"), documents)
     # Golden: 0.918 on other stories of the same file, text alone, by an independent evaluator (docs/log.md).
     assert found.bits_per_byte_text == pytest.approx(0.918, abs=0.02)

@@ -163,9 +163,9 @@ def test_half_a_surrogate_pair_is_refused():
 
 
 def test_bytes_per_token_on_real_stories(train_sample: Path):
-    from aurelius.corpus.sources import open_file
+    from aurelius.corpus.sources import open_path
 
-    stories = list(open_file(train_sample).stories)[:4000]
+    stories = list(open_path(train_sample).stories)[:4000]
     tokenizer = train(stories, TokenizerRecipe())
     tokens = sum(len(e.ids) for e in tokenizer.encode_batch(stories, add_special_tokens=False))
     # An independent byte-level prototype of this split gave 3.434; 256 byte tokens cost a little.

@@ -1,28 +1,50 @@
-"""Stage 1: from a source of stories to ``train.parquet``, ``valid.parquet`` and ``report.json``.
+"""Stage 1: from a source of stories to ``train.parquet``, ``valid.parquet``, and what was dropped and why.
 
-Each file holds one column, ``text``. The report counts every story read, kept, and dropped with its reason.
+Reading and cleaning go batch by batch into shards (`shards`), by several processes where asked; then
+duplicates are found and the stories split (`split`), and one pass over the shards writes the corpus
+(`report`). What is written does not depend on the order of the source or the number of processes. ``work/``
+holds the shards meanwhile: a stage that was stopped goes on with those that are complete.
 """
 
+import shutil
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from aurelius.artifacts import write_json
-from aurelius.corpus.clean import Split, select
-from aurelius.corpus.sources import open_source
+from aurelius.artifacts import read_json, write_json
+from aurelius.corpus import report, shards, split
+from aurelius.corpus.sources import Source, open_source
 from aurelius.errors import CorpusError, RunError, first_line
 from aurelius.progress import SILENT, Progress
 from aurelius.recipe import Recipe
+from aurelius.sections import CorpusRecipe
+
+WORK = "work"
+PLAN = "plan.json"  # what the shards in work/ were made from
 
 
-def build(recipe: Recipe, out: Path, progress: Progress = SILENT) -> list[Path]:
+def build(
+    recipe: Recipe,
+    out: Path,
+    progress: Progress = SILENT,
+    workers: int = 1,
+    stories: Iterable[str] | None = None,
+) -> list[Path]:
     """Read, clean, deduplicate and split the stories; write the corpus folder ``out``.
 
     Args:
         recipe: its ``[corpus]`` section is read.
         out: the folder to write.
         progress: told the stories read.
+        workers: processes that clean.
+        stories: read instead of the recipe's source; any iterable of texts, a column of a dataset among them.
 
     Returns:
         The user's files that were read.
@@ -31,29 +53,35 @@ def build(recipe: Recipe, out: Path, progress: Progress = SILENT) -> list[Path]:
         CorpusError: the source cannot be read, or fewer than two stories are left.
         HubError: a ``hf:`` source cannot be had.
     """
-    source = open_source(recipe.corpus)
-    with progress.task("corpus: reading stories", source.count, "stories") as task:
-        split = select(source.stories, recipe.corpus, task)
-    if len(split.train) + len(split.valid) < 2:
-        raise CorpusError(
-            f"{source.name} holds {len(split.train) + len(split.valid)} usable stories of {split.read} read "
-            f"({_reasons(split)}); training and validation need one each at least. Read as {source.format}"
-        )
-    out.mkdir(parents=True, exist_ok=True)
-    for name, texts in (("train", split.train), ("valid", split.valid)):
-        pq.write_table(pa.table({"text": texts}), out / f"{name}.parquet", compression="zstd")
-    write_json(
-        out / "report.json",
-        {
-            "source": source.name,
-            "format": source.format,
-            "stories_read": split.read,
-            "dropped": dict(split.dropped),
-            "train": _summary(split.train),
-            "valid": _summary(split.valid),
-        },
+    options = recipe.corpus
+    source = open_source(options) if stories is None else Source("given", "an iterable of texts", stories)
+    sources = [source]
+    if options.valid_source:
+        sources.append(open_source(options.model_copy(update={"source": options.valid_source, "stories": 0})))
+    work = out / WORK
+    _begin(work, sources, options, resume=stories is None)
+    made = [
+        _prepare(part, options, work / name, progress, workers)
+        for name, part in zip(("stories", "held out"), sources, strict=False)
+    ]
+    kept, held = made[0], made[1] if len(made) > 1 else []
+    counts = shards.counts(kept)
+    progress.note(
+        f"corpus: {counts.kept:,} of {counts.read:,} stories left by cleaning; looking for duplicates"
     )
-    return source.files
+    fates = split.decide(kept, held, options)
+    sides = {"train": int((fates.fate == split.TRAIN).sum()), "valid": int((fates.fate == split.VALID).sum())}
+    if min(sides.values()) == 0:
+        for code, reason in split.REASONS.items():
+            counts.dropped[reason] += int((fates.fate == code).sum())
+        reasons = ", ".join(f"{n} {reason}" for reason, n in counts.dropped.items() if n) or "none dropped"
+        raise CorpusError(
+            f"{source.name} holds {sum(sides.values())} usable stories of {counts.read} read "
+            f"({reasons}); training and validation need one each at least. Read as {source.format}"
+        )
+    report.write(out, kept, held, fates, counts, [(part.name, part.format) for part in sources], progress)
+    shutil.rmtree(work)
+    return [path for part in sources for path in part.files]
 
 
 def load(folder: Path, name: str) -> list[str]:
@@ -62,22 +90,100 @@ def load(folder: Path, name: str) -> list[str]:
     Raises:
         RunError: the file is missing or damaged.
     """
-    path = folder / f"{name}.parquet"
-    try:
-        return pq.read_table(path, columns=["text"])["text"].to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        raise RunError(
-            f"{path} cannot be read: {first_line(error)}; aurelius run RUN --verify --update makes it anew"
-        ) from None
+    return list(Texts(folder, name))
 
 
-def _summary(texts: list[str]) -> dict[str, int]:
-    return {
-        "stories": len(texts),
-        "words": sum(len(text.split()) for text in texts),
-        "bytes": sum(len(text.encode()) for text in texts),
+class Texts(Collection[str]):
+    """The stories of ``train`` or ``valid`` of a corpus folder, read as they are iterated over."""
+
+    def __init__(self, folder: Path, name: str):
+        """Open them.
+
+        Raises:
+            RunError: the file is missing or damaged.
+        """
+        self.path = folder / f"{name}.parquet"
+        with self._complaints():
+            self.count = pq.read_metadata(self.path).num_rows
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[str]:
+        for batch in self.batches(1000):
+            yield from batch
+
+    def __contains__(self, text: object) -> bool:
+        return any(text == other for other in self)
+
+    def batches(self, size: int) -> Iterator[list[str]]:
+        """Yield the stories in lists of up to ``size``."""
+        with self._complaints(), pq.ParquetFile(self.path) as file:
+            for batch in file.iter_batches(size, columns=["text"]):
+                yield batch.column(0).to_pylist()
+
+    @contextmanager
+    def _complaints(self) -> Iterator[None]:
+        try:
+            yield
+        except (pa.ArrowException, OSError) as error:
+            raise RunError(
+                f"{self.path} cannot be read: {first_line(error)}; "
+                "aurelius run RUN --verify --update makes it anew"
+            ) from None
+
+
+def _begin(work: Path, sources: Sequence[Source], options: CorpusRecipe, resume: bool) -> None:
+    """Leave shards of the same plan in ``work``, and nothing else."""
+    files = [path for source in sources for path in source.files]
+    plan: dict[str, Any] = {
+        "recipe": options.model_dump(),
+        "sources": [source.name for source in sources],
+        "files": {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in files},
     }
+    if not (resume and (work / PLAN).is_file() and read_json(work / PLAN) == plan):
+        shutil.rmtree(work, ignore_errors=True)
+        write_json(work / PLAN, plan)
 
 
-def _reasons(split: Split) -> str:
-    return ", ".join(f"{count} {reason}" for reason, count in split.dropped.items()) or "none dropped"
+def _prepare(
+    source: Source, options: CorpusRecipe, work: Path, progress: Progress, workers: int
+) -> list[Path]:
+    """Make the shards of a source; return their folders."""
+    pending: deque[tuple[Future[Any] | None, int]] = deque()
+    with (
+        progress.task("corpus: reading stories", source.count, "stories") as task,
+        _pool(workers) as submit,
+    ):
+        for number, batch in enumerate(source.batches(shards.BATCH)):
+            folder = work / f"{number:06d}"
+            ready = shards.done(folder)
+            pending.append((None if ready else submit(shards.prepare, batch, options, folder), len(batch)))
+            while len(pending) > workers:
+                _finish(*pending.popleft(), task.advance)
+        while pending:
+            _finish(*pending.popleft(), task.advance)
+    return shards.folders(work)
+
+
+def _finish(future: Future[Any] | None, count: int, advance: Callable[[int], None]) -> None:
+    if future:
+        future.result()
+    advance(count)
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[Callable[..., Future[Any]]]:
+    """Give a way to have work done, by this process if it is the only one."""
+    if workers > 1:
+        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+            yield lambda *work: pool.submit(*work)
+        return
+
+    def at_once(work: Callable[..., None], *arguments: Any) -> Future[Any]:
+        work(*arguments)
+        done: Future[Any] = Future()
+        done.set_result(None)
+        return done
+
+    yield at_once

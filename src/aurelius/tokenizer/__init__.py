@@ -24,7 +24,7 @@ def build(recipe: Recipe, corpus_folder: Path, out: Path, progress: Progress = S
     Raises:
         TokenizerError: the stories hold too few different words for the vocabulary.
     """
-    tokenizer = train(corpus.load(corpus_folder, "train"), recipe.tokenizer, progress)
+    tokenizer = train(corpus.Texts(corpus_folder, "train"), recipe.tokenizer, progress)
     write_bytes(out / "tokenizer.json", tokenizer.to_str(pretty=True).encode())
 
 

@@ -10,8 +10,12 @@ The patterns below mean the same in Oniguruma (Python) and in JavaScript, which 
 """
 
 import json
-from collections import Counter
+import sys
+from collections.abc import Collection, Iterable
+from itertools import islice
 
+import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from aurelius.errors import TokenizerError
@@ -39,19 +43,19 @@ SPLITS = {
 }
 
 
-def train(texts: list[str], recipe: TokenizerRecipe, progress: Progress = SILENT) -> Tokenizer:
-    """Train a tokenizer; the same texts and recipe give the same tokenizer.
+def train(texts: Collection[str], recipe: TokenizerRecipe, progress: Progress = SILENT) -> Tokenizer:
+    """Train a tokenizer; the same texts, in any order, and recipe give the same tokenizer.
+
+    The texts are read twice and never held together.
 
     Raises:
         TokenizerError: the texts hold too few different words for ``recipe.vocab_size``.
     """
-    characters: Counter[str] = Counter()
-    for text in texts:
-        characters.update(text)
-    characters[" "] += 1
+    counts = count_characters(texts)
+    counts[ord(" ")] += 1
     # Chosen here because the trainer's own limit breaks ties differently each time.
-    ranked = sorted(characters, key=lambda c: (-characters[c], c))
-    alphabet = ranked[: recipe.max_characters]
+    ranked = np.argsort(-counts, kind="stable")[: recipe.max_characters]
+    alphabet = [chr(code) for code in ranked if counts[code]]
     trainer = trainers.BpeTrainer(
         vocab_size=recipe.vocab_size,
         special_tokens=[*SPECIAL_TOKENS, *BYTE_TOKENS],
@@ -78,6 +82,16 @@ def train(texts: list[str], recipe: TokenizerRecipe, progress: Progress = SILENT
             f"{recipe.vocab_size} of tokenizer.vocab_size: add stories, or set it to {found} at most"
         )
     return assemble(draft, recipe)
+
+
+def count_characters(texts: Iterable[str]) -> NDArray[np.int64]:
+    """Return how often each character occurs, by its code point."""
+    counts = np.zeros(sys.maxunicode + 1, np.int64)
+    texts = iter(texts)
+    while joined := "".join(islice(texts, 5000)):
+        codes = np.frombuffer(joined.encode("utf-32-le"), "<u4")
+        counts += np.bincount(codes, minlength=len(counts))
+    return counts
 
 
 def assemble(draft: Tokenizer, recipe: TokenizerRecipe) -> Tokenizer:

@@ -3,9 +3,11 @@
 Every story is a pure function of two integers, so any part of the endless series can be had at random.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import overload
 
-__all__ = ["stories", "tell"]
+__all__ = ["Stories", "stories", "tell"]
 
 
 def tell(seed: int, index: int) -> str:
@@ -24,14 +26,34 @@ def tell(seed: int, index: int) -> str:
     return compose(seed, index).text
 
 
-def stories(count: int, seed: int = 0) -> Iterator[str]:
-    """Tell the first stories of a series.
+@dataclass(frozen=True)
+class Stories(Sequence[str]):
+    """A stretch of a series; its stories are told when they are asked for."""
+
+    seed: int
+    indices: range
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+    @overload
+    def __getitem__(self, at: slice) -> "Stories": ...
+    def __getitem__(self, at: int | slice) -> "str | Stories":
+        if isinstance(at, slice):
+            return Stories(self.seed, self.indices[at])
+        return tell(self.seed, self.indices[at])
+
+
+def stories(count: int, seed: int = 0) -> Stories:
+    """Return the first stories of a series.
 
     Args:
         count: how many stories; none if it is not positive.
         seed: which series.
 
     Returns:
-        An iterator over `tell(seed, 0)` to `tell(seed, count - 1)`.
+        `tell(seed, 0)` to `tell(seed, count - 1)`, each told when it is asked for.
     """
-    return (tell(seed, index) for index in range(count))
+    return Stories(seed, range(count))

@@ -1,0 +1,156 @@
+"""The fate of every story that cleaning left: on which side of the split it is, or why on none.
+
+All of it depends on the stories alone, not on their order: of stories that are the same, or nearly, the one
+with the lowest digest stays; sample and split go by hashes of the text.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aurelius.corpus import duplicates, shards
+from aurelius.corpus.signatures import BANDS
+from aurelius.sections import CorpusRecipe
+
+TRAIN, VALID, REPEATED, NEAR, OVERLAP, LEFT = range(6)
+REASONS = {
+    REPEATED: "repeated word for word",
+    NEAR: "nearly repeated",
+    OVERLAP: "among the held-out stories",
+    LEFT: "left out of the sample",
+}
+
+
+@dataclass(frozen=True)
+class Fates:
+    """What becomes of each of N stories, numbered through all shards."""
+
+    fate: NDArray[np.int8]
+    similarity: NDArray[np.float64]  # the highest found to another story
+    pairs: list[int]  # some near duplicates, each followed by its twin
+    first: list[int]  # the number of each shard's first story
+    figures: dict[str, float]
+
+
+def decide(kept: Sequence[Path], held: Sequence[Path], recipe: CorpusRecipe) -> Fates:
+    """Find duplicates among the stories of the shards ``kept`` and split the rest.
+
+    Stories of the shards ``held`` are the validation stories; without any, a share of the others is.
+    """
+    everything = [*kept, *held]
+    digests = shards.column(everything, "digest", 2)
+    N = len(digests)
+    lengths = [shards.count(shard) for shard in everything]
+    first = np.concatenate(([0], np.cumsum(lengths))).astype(int).tolist()
+    # From here on stories are numbered in the order of their digests.
+    order = np.lexsort((np.arange(N), digests[:, 1], digests[:, 0]))
+    outside = order >= first[len(kept)]
+    keys = shards.column(everything, "same", 2)[order]
+    group = duplicates.same(keys)
+    repeated, twin = _repeats(group, ~outside)
+    looked = np.flatnonzero(~repeated)
+    cluster, similarity = np.arange(N), np.zeros(N)
+    if recipe.near != "keep" or len(held):
+        place = np.full(N, -1)
+        place[order[looked]] = np.arange(len(looked))
+
+        def sets(wanted: NDArray[np.bool_]):
+            chosen = np.zeros(N, bool)
+            chosen[order[looked[wanted]]] = True
+            found = shards.sets(everything, chosen)
+            return {int(place[row]): values for row, values in found.items()}
+
+        bands = shards.column(everything, "bands", BANDS)[order[looked]]
+        local, alike = duplicates.clusters(bands, sets, recipe.similarity)
+        cluster[looked], similarity[looked] = looked[local], alike
+        cluster = np.where(repeated, cluster[twin], cluster)
+    near, nearest = _repeats(cluster, ~outside & ~repeated)
+
+    fate = np.zeros(N, np.int8)
+    overlaps = ~outside & np.isin(group, group[outside])
+    nearly = ~outside & ~overlaps & np.isin(cluster, cluster[outside])
+    figures = _figures(repeated, near, cluster, outside, recipe)
+    if len(held):
+        figures |= {"overlap_exact": int(overlaps.sum()), "overlap_near": int((nearly & ~repeated).sum())}
+    if recipe.remove_overlap:
+        fate[overlaps | nearly] = OVERLAP
+    if recipe.near == "drop":
+        fate[near] = NEAR
+        twin = np.where(near, nearest, twin)
+    fate[repeated] = REPEATED
+    fate[outside] = VALID
+    free = np.flatnonzero(fate == TRAIN)
+    texts = [digests[row].astype(">u8").tobytes() for row in order[free]]
+    if recipe.stories and len(free) > recipe.stories:
+        ranks = np.argsort([fraction(text, recipe.seed, b"sample") for text in texts], kind="stable")
+        fate[free[ranks[recipe.stories :]]] = LEFT
+    if not len(held):
+        _part(fate, digests[order], cluster if recipe.near == "together" else np.arange(N), recipe)
+
+    back = np.empty(N, np.int64)
+    back[order] = np.arange(N)
+    some = np.flatnonzero(fate == NEAR)[: shards.EXAMPLES]
+    pairs = order[np.stack((some, twin[some]), 1)].flatten().tolist()
+    return Fates(fate[back], similarity[back], pairs, first, figures)
+
+
+def fraction(digest: bytes, seed: int, use: bytes = b"split") -> float:
+    """Map a story's digest to [0, 1), evenly and anew for every seed and use."""
+    mixed = hashlib.blake2b(digest, digest_size=8, salt=seed.to_bytes(8, "little"), person=use).digest()
+    return int.from_bytes(mixed, "little") / 2**64
+
+
+def _repeats(
+    group: NDArray[np.int64], among: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Return which rows ``among`` follow another of their group there, and that one's number (else -1)."""
+    rows = np.flatnonzero(among)
+    _, first, inverse = np.unique(group[rows], return_index=True, return_inverse=True)
+    leader = rows[first[inverse]]
+    repeated = np.zeros(len(group), bool)
+    repeated[rows] = leader != rows
+    twin = np.full(len(group), -1)
+    twin[rows] = np.where(leader != rows, leader, -1)
+    return repeated, twin
+
+
+def _figures(
+    repeated: NDArray[np.bool_],
+    near: NDArray[np.bool_],
+    cluster: NDArray[np.int64],
+    outside: NDArray[np.bool_],
+    recipe: CorpusRecipe,
+) -> dict[str, float]:
+    """Return the duplicate rates, as shares of the stories that cleaning left."""
+    compared = int((~outside).sum())
+    sizes = np.bincount(cluster[~outside & ~repeated], minlength=1)
+    return {
+        "compared": compared,
+        "exact_duplicates": int(repeated.sum()),
+        "exact_share": round(repeated.sum() / max(1, compared), 6),
+        "near_duplicates": int(near.sum()),
+        "near_share": round(near.sum() / max(1, compared), 6),
+        "near_clusters": int((sizes > 1).sum()),
+        "largest_cluster": int(sizes.max()),
+        "similarity": recipe.similarity,
+    }
+
+
+def _part(
+    fate: NDArray[np.int8], digests: NDArray[np.uint64], cluster: NDArray[np.int64], recipe: CorpusRecipe
+) -> None:
+    """Hold out a share of the stories; where one side stays empty, it gets the story nearest to it."""
+    rows = np.flatnonzero(fate == TRAIN)
+    if not len(rows):
+        return
+    at = np.array([fraction(digests[cluster[row]].astype(">u8").tobytes(), recipe.seed) for row in rows])
+    held_out = at < recipe.valid_fraction
+    if held_out.all() or not held_out.any():
+        alone = int(at.argmax() if held_out.all() else at.argmin())
+        if len(np.unique(cluster[rows])) > 1:
+            held_out ^= cluster[rows] == cluster[rows[alone]]
+    fate[rows[held_out]] = VALID

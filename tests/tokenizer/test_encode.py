@@ -1,0 +1,75 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models
+
+from aurelius.corpus import storyteller
+from aurelius.corpus.sources import open_path
+from aurelius.errors import TokenizerError
+from aurelius.sections import TokenizerRecipe
+from aurelius.tokenizer.encode import Encoder
+from aurelius.tokenizer.suffix_bpe import train
+
+STORIES = list(storyteller.stories(300))
+KINDS = [("portable", "separate"), ("portable", "glued"), ("reference", "separate"), ("reference", "glued")]
+ODD = st.text(
+    st.sampled_from(
+        "aZ09' .,!\"\n\t\r\x0b\x1c\x1f\x7f\x85\xa0\u0300é“”’…—\u2028\u3000\ufeff\u200d中א🎈▁<>/s"
+    ),
+    max_size=40,
+)
+
+
+@pytest.fixture(scope="module")
+def encoders() -> list[Encoder]:
+    found = []
+    for normalizer, split in KINDS:
+        options = {"vocab_size": 700, "max_characters": 60, "normalizer": normalizer, "split": split}
+        found.append(Encoder(train(STORIES, TokenizerRecipe.model_validate(options))))
+    return found
+
+
+def check(encoder: Encoder, text: str) -> None:
+    theirs = encoder.tokenizer.encode(text, add_special_tokens=False).ids
+    assert np.frombuffer(encoder.encode(text), "<u2").tolist() == theirs, repr(text)
+
+
+@settings(max_examples=500)
+@given(st.one_of(ODD, st.text(max_size=30)))
+@example("")
+@example("   ")
+@example("One.\n\n\nTwo.\n")
+@example("One. \nTwo.\n Three.\n\n")
+@example("One.\n\nTwo. </s> <sink>")
+def test_ids_are_those_of_tokenizers(encoders: list[Encoder], text: str):
+    for encoder in encoders:
+        check(encoder, text)
+
+
+def test_ids_of_real_stories(encoders: list[Encoder], train_sample: Path, valid_sample: Path):
+    v1 = train_sample.with_name("TinyStories-v1-train.sample.jsonl")
+    for encoder in encoders[:2]:
+        for path in (train_sample, valid_sample, v1):
+            texts = list(open_path(path).stories)
+            theirs = encoder.tokenizer.encode_batch(texts, add_special_tokens=False)
+            for text, expected in zip(texts, theirs, strict=True):
+                assert np.frombuffer(encoder.encode(text), "<u2").tolist() == expected.ids
+
+
+def test_a_forgotten_pretoken_is_encoded_again(encoders: list[Encoder], monkeypatch):
+    monkeypatch.setattr("aurelius.tokenizer.encode.MOST", 3)
+    for text in STORIES[:20]:
+        check(encoders[0], text)
+
+
+def test_foreign_tokenizers_are_refused():
+    with pytest.raises(TokenizerError, match="cuts words by None"):
+        Encoder(Tokenizer(models.BPE()))
+    rules = json.loads(train(STORIES, TokenizerRecipe(vocab_size=700, max_characters=60)).to_str())
+    rules["pre_tokenizer"]["pattern"]["Regex"] = r"\w+"
+    with pytest.raises(TokenizerError, match=r"\\w\+"):
+        Encoder(Tokenizer.from_str(json.dumps(rules)))
