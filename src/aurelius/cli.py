@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aurelius import __version__
-from aurelius.errors import AureliusError, RecipeError
+from aurelius.errors import AureliusError, RecipeError, RunError
 
 STAGE_VERBS = {
     "corpus": ("corpus", "read, clean and split the stories"),
@@ -17,11 +17,12 @@ STAGE_VERBS = {
     "train": ("training", "train the model"),
     "export": ("export", "write the model for stock runtimes"),
 }
+INSPECTIONS = ("corpus inspect", "tokenizer inspect")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 2 for misuse, 1 for the environment, 130 for Ctrl-C."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_args(_joined(sys.argv[1:] if arguments is None else arguments))
     try:
         options.act(options)
         return 0
@@ -39,6 +40,12 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("aurelius: interrupted; the same command goes on where it can", file=sys.stderr)
         return 130
+
+
+def _joined(arguments: list[str]) -> list[str]:
+    """Make one command of the two words that name it, as in ``corpus inspect``."""
+    command = " ".join(arguments[:2])
+    return [command, *arguments[2:]] if command in INSPECTIONS else arguments
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -79,6 +86,25 @@ def _parser() -> argparse.ArgumentParser:
     watch.add_argument("run", metavar="RUN", help="a run folder")
     watch.add_argument("--once", action="store_true", help="draw what is there and end")
     watch.set_defaults(act=_watch)
+
+    look = verbs.add_parser("corpus inspect", help="browse and search a run's stories, the dropped ones too")
+    look.add_argument("run", metavar="RUN", help="a run folder")
+    look.add_argument("--side", default="train", help="train (the default), valid or dropped")
+    look.add_argument("--search", default="", metavar="WORDS", help="only stories that hold these words")
+    look.add_argument("--reason", default="", help="only stories dropped for it; shows the dropped ones")
+    look.add_argument("--count", type=int, default=5, help="stories shown at most (default: 5)")
+    look.set_defaults(act=_inspect_corpus)
+    cut = verbs.add_parser(
+        "tokenizer inspect", help="show how a text or a file of stories is cut into tokens"
+    )
+    cut.add_argument("text", metavar="FILE_OR_TEXT", help="a file of stories, or a text")
+    cut.add_argument(
+        "--model", metavar="RUN", help="a run, model folder or tokenizer.json (default: newest run)"
+    )
+    cut.add_argument(
+        "--column", default="text", help="the file's column or key with the text (default: text)"
+    )
+    cut.set_defaults(act=_inspect_tokenizer)
 
     verbs.add_parser("recipes", help="list the recipes").set_defaults(act=_recipes)
     show = verbs.add_parser("show", help="print a recipe in full, with parameters, time and memory")
@@ -280,6 +306,46 @@ def _watch(options: argparse.Namespace) -> None:
     from aurelius.watch import watch
 
     watch(Path(options.run), Console(), once=options.once)
+
+
+def _inspect_corpus(options: argparse.Namespace) -> None:
+    from itertools import islice
+
+    from aurelius.corpus.inspect import search
+
+    side = "dropped" if options.reason else options.side
+    shown = 0
+    for story in islice(search(Path(options.run), side, options.search, options.reason), options.count):
+        alike = f", similarity {story.similarity:.3f}" if story.similarity else ""
+        why = f": {story.reason}{alike}" if story.reason else ""
+        print(f"--- {story.side} {story.number}{why}\n{story.text}\n")
+        shown += 1
+    print(
+        f"{shown} stories shown; --count shows more" if shown == options.count else f"{shown} stories found"
+    )
+
+
+def _inspect_tokenizer(options: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from aurelius.console import cut_table
+    from aurelius.corpus.formats import Reading
+    from aurelius.corpus.sources import open_path
+    from aurelius.tokenizer.inspect import inspect
+
+    model = Path(options.model) if options.model else _newest_run()
+    file = Path(options.text)
+    is_file = len(options.text) < 256 and file.is_file()
+    cut = inspect(model, open_path(file, Reading(options.column)).stories if is_file else [options.text])
+    for part in cut_table(cut, str(model)):
+        Console().print(part)
+
+
+def _newest_run() -> Path:
+    found = sorted(Path("runs").glob("*/tokenizer/tokenizer.json"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise RunError("there is no run with a tokenizer in runs/; name one with --model")
+    return found[-1].parents[1]
 
 
 def _recipes(options: argparse.Namespace) -> None:

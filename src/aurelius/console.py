@@ -3,17 +3,24 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, ProgressColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.progress import Task as BarTask
+from rich.table import Table
 from rich.text import Text
 
 from aurelius.progress import Progress, Task
 
+if TYPE_CHECKING:
+    from aurelius.tokenizer.inspect import Cut
+
 EVERY = 15.0  # seconds between plain lines
+COLOURS = ("blue", "magenta", "dark_green", "dark_red", "dark_cyan")  # of neighbouring tokens
+SHOWN = 400  # tokens
 REFRESH = 0.1  # seconds between changes of a bar
 
 
@@ -38,6 +45,28 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def cut_table(cut: "Cut", model: str) -> Iterator[RenderableType]:
+    """Yield what `tokenizer inspect` shows: the tokens in colours, their ids, and the figures."""
+    text, ids = Text(), Text(style="dim")
+    for number, (piece, id_) in enumerate(cut.pieces[:SHOWN]):
+        text.append(
+            piece.replace(" ", "␣").replace("\n", "↵\n"), style=f"on {COLOURS[number % len(COLOURS)]}"
+        )
+        ids.append(f"{id_} ")
+    yield text
+    yield ids
+    if len(cut.pieces) > SHOWN:
+        yield Text(f"(the first {SHOWN} of {len(cut.pieces):,} tokens of the first story)", style="dim")
+    table = Table.grid(padding=(0, 2))
+    table.add_row("tokenizer", f"{model}, {cut.vocab_size:,} tokens")
+    table.add_row("texts", f"{cut.texts:,}, {cut.bytes:,} bytes, {cut.tokens:,} tokens")
+    table.add_row("bytes a token", f"{cut.bytes_per_token:.3f}")
+    table.add_row("single bytes", f"{cut.by_bytes:,} tokens")
+    table.add_row("longest", Text(" ".join(map(repr, cut.longest))))
+    table.add_row("never used", Text(f"{len(cut.unused):,}: " + " ".join(map(repr, cut.unused[:20]))))
+    yield table
 
 
 class _Reporting(Progress):
