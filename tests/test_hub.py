@@ -1,6 +1,7 @@
 """The hub, played by a small local server that `HF_ENDPOINT` names."""
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -12,7 +13,12 @@ from pathlib import Path
 import pytest
 
 STORIES = "".join(f"Story {n} about a cat and a very small dog that ran.\n<|endoftext|>\n" for n in range(30))
-FILES = {"/datasets/someone/tales/resolve/main/deep/tales.txt": STORIES.encode()}
+HOME = "/datasets/someone/tales/resolve/main/"
+FILES = {
+    HOME + "deep/tales.txt": STORIES.encode(),
+    HOME + "parts/0.txt": STORIES[: len(STORIES) // 2].encode(),
+    HOME + "parts/1.txt": STORIES[len(STORIES) // 2 :].encode(),
+}
 COMMIT = "a" * 40
 
 
@@ -20,6 +26,7 @@ class Hub(BaseHTTPRequestHandler):
     """Answers what `hf_hub_download` asks for one file."""
 
     asked: list[str] = []  # noqa: RUF012
+    breaks = 0  # transfers that end in the middle
 
     def do_HEAD(self) -> None:
         self.answer(body=False)
@@ -29,18 +36,43 @@ class Hub(BaseHTTPRequestHandler):
 
     def answer(self, body: bool) -> None:
         Hub.asked.append(self.path)
+        if self.path.startswith("/api/datasets/someone/tales"):
+            return self.list()
         content = FILES.get(self.path)
-        self.send_response(200 if content else 404)
+        first = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").split("-")[0])
+        self.send_response((206 if first else 200) if content else 404)
         content = content or b""
+        if first:
+            self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
         if content:
             self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
             self.send_header("X-Repo-Commit", COMMIT)
         else:
             self.send_header("X-Error-Code", "EntryNotFound")
+        self.send_header("Content-Length", str(len(content) - first))
+        self.end_headers()
+        if not body:
+            return
+        if Hub.breaks:
+            Hub.breaks -= 1
+            self.wfile.write(content[first : first + (len(content) - first) // 2])
+            self.close_connection = True
+        else:
+            self.wfile.write(content[first:])
+
+    def list(self) -> None:
+        """Answer what files there are, as `HfApi.list_repo_files` asks."""
+        names = [path.removeprefix(HOME) for path in FILES]
+        if "/tree/" in self.path:
+            answer: object = [{"type": "file", "path": n, "size": 1, "oid": "0" * 40} for n in names]
+        else:
+            answer = {"id": "someone/tales", "sha": COMMIT, "siblings": [{"rfilename": n} for n in names]}
+        content = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        if body:
-            self.wfile.write(content)
+        self.wfile.write(content)
 
     def log_message(self, format: str, *args) -> None:
         pass
@@ -51,15 +83,19 @@ def hub() -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     Hub.asked.clear()
+    Hub.breaks = 0
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
 
 
-def aurelius(folder: Path, endpoint: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def aurelius(
+    folder: Path, endpoint: str, *arguments: str, offline: bool = False
+) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {
         "HF_ENDPOINT": endpoint,
         "HF_HOME": str(folder / "hf"),
         "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_OFFLINE": str(int(offline)),
     }
     command = [sys.executable, "-m", "aurelius", *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
@@ -74,6 +110,39 @@ def test_a_corpus_comes_from_the_hub_once(hub: str, tmp_path: Path):
     gets = len(Hub.asked)
     assert aurelius(tmp_path, hub, "corpus", "pico", "--corpus", name).returncode == 0
     assert len(Hub.asked) == gets, "a finished stage does not ask again"
+
+
+def test_a_pattern_names_several_files(hub: str, tmp_path: Path):
+    done = aurelius(tmp_path, hub, "corpus", "pico", "--corpus", "hf:someone/tales/parts/*.txt")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "runs/pico/corpus/report.json").read_text())
+    assert report["source"] == "hf:someone/tales/parts/0.txt and hf:someone/tales/parts/1.txt"
+    done = aurelius(tmp_path, hub, "corpus", "pico", "--corpus", "hf:someone/tales/*.parquet", "--out", "no")
+    assert done.returncode == 1 and "no file of hf:someone/tales matches *.parquet" in done.stderr
+
+
+def test_a_transfer_that_breaks_is_gone_on_with(hub: str, tmp_path: Path):
+    name = "hf:someone/tales/deep/tales.txt"
+    Hub.breaks = 1
+    done = aurelius(tmp_path, hub, "corpus", "pico", "--corpus", name)
+    if done.returncode:  # whether the hub's library tries again at once is its affair
+        assert "cannot download" in done.stderr and "Traceback" not in done.stderr
+        done = aurelius(tmp_path, hub, "corpus", "pico", "--corpus", name)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "runs/pico/corpus/report.json").read_text())
+    assert report["stories_read"] == 30
+
+
+def test_offline_takes_what_was_downloaded_and_nothing_else(hub: str, tmp_path: Path):
+    name = "hf:someone/tales/deep/tales.txt"
+    done = aurelius(tmp_path, hub, "corpus", "pico", "--corpus", name, offline=True)
+    assert done.returncode == 1 and "cannot download" in done.stderr and "Traceback" not in done.stderr
+    assert Hub.asked == []
+    assert aurelius(tmp_path, hub, "corpus", "pico", "--corpus", name).returncode == 0
+    asked = len(Hub.asked)
+    again = aurelius(tmp_path, hub, "corpus", "pico", "--corpus", name, "--out", "again", offline=True)
+    assert again.returncode == 0, again.stderr
+    assert len(Hub.asked) == asked
 
 
 def test_what_the_hub_does_not_have(hub: str, tmp_path: Path):
