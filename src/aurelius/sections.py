@@ -86,6 +86,11 @@ class TokenizerRecipe(Part):
     split: Literal["separate", "glued"] = Field(
         default="separate", description="separate: punctuation is parted from words; glued: it stays on them"
     )
+    stories: int = Field(
+        default=200_000,
+        ge=1,
+        description="training stories it is learned from, at most; the first, which are an even sample",
+    )
     max_characters: int = Field(
         default=96,
         ge=1,

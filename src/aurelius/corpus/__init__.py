@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -96,31 +97,30 @@ def load(folder: Path, name: str) -> list[str]:
 class Texts(Collection[str]):
     """The stories of ``train`` or ``valid`` of a corpus folder, read as they are iterated over."""
 
-    def __init__(self, folder: Path, name: str):
-        """Open them.
+    def __init__(self, folder: Path, name: str, most: int | None = None):
+        """Open them, the first ``most`` if it is given.
 
         Raises:
             RunError: the file is missing or damaged.
         """
         self.path = folder / f"{name}.parquet"
         with self._complaints():
-            self.count = pq.read_metadata(self.path).num_rows
+            rows = pq.read_metadata(self.path).num_rows
+        self.count = rows if most is None else min(most, rows)
 
     def __len__(self) -> int:
         return self.count
 
     def __iter__(self) -> Iterator[str]:
-        for batch in self.batches(1000):
-            yield from batch
+        return islice(self._all(), self.count)
 
     def __contains__(self, text: object) -> bool:
         return any(text == other for other in self)
 
-    def batches(self, size: int) -> Iterator[list[str]]:
-        """Yield the stories in lists of up to ``size``."""
+    def _all(self) -> Iterator[str]:
         with self._complaints(), pq.ParquetFile(self.path) as file:
-            for batch in file.iter_batches(size, columns=["text"]):
-                yield batch.column(0).to_pylist()
+            for batch in file.iter_batches(1000, columns=["text"]):
+                yield from batch.column(0).to_pylist()
 
     @contextmanager
     def _complaints(self) -> Iterator[None]:

@@ -119,10 +119,11 @@ def write(
                 to_valid.add(story.text)
             else:
                 reason = split.REASONS[fate]
-                alike = float(fates.similarity[number]) if fate == split.NEAR else None
-                to_dropped.add(reason, story.text, alike)
                 counts.dropped[reason] += 1
-                counts.show(reason, story.text)
+                if fate != split.LEFT:  # what a sample leaves out is not wrong, and may be most of a corpus
+                    alike = float(fates.similarity[number]) if fate == split.NEAR else None
+                    to_dropped.add(reason, story.text, alike)
+                    counts.show(reason, story.text)
             if number in fates.pairs:
                 shown[number] = story.text
             task.advance()

@@ -24,7 +24,7 @@ from aurelius.corpus.signatures import BANDS, bands, shingles, unique
 from aurelius.sections import CorpusRecipe
 
 BATCH = 10_000  # documents of a shard
-ROW_GROUP = 250  # stories decoded at once while shards are merged: small, since all shards are open then
+ROW_GROUP = 1000  # stories decoded at once while shards are merged, and all shards are merged at once
 EXAMPLES = 3
 COUNTS = "counts.json"
 

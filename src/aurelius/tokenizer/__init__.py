@@ -24,7 +24,8 @@ def build(recipe: Recipe, corpus_folder: Path, out: Path, progress: Progress = S
     Raises:
         TokenizerError: the stories hold too few different words for the vocabulary.
     """
-    tokenizer = train(corpus.Texts(corpus_folder, "train"), recipe.tokenizer, progress)
+    texts = corpus.Texts(corpus_folder, "train", most=recipe.tokenizer.stories)
+    tokenizer = train(texts, recipe.tokenizer, progress)
     write_bytes(out / "tokenizer.json", tokenizer.to_str(pretty=True).encode())
 
 
