@@ -111,6 +111,19 @@ def run(
     return result
 
 
+def begin(
+    recipe: "str | Path | Recipe", out: "str | Path | None" = None, overrides: Mapping[str, Any] | None = None
+) -> Run:
+    """Make a run folder with its recipe and nothing else, or hold the recipe against the one that is there.
+
+    Raises:
+        AureliusError: as `run`.
+    """
+    asked, folder = _resolve(recipe, out, dict(overrides or {}), None)
+    with _alone(folder):
+        return Run(folder, _settle(asked, folder, update=False, progress=SILENT))
+
+
 @contextmanager
 def _team(device: str) -> "Iterator[Team | None]":
     """Meet the other processes, where ``torchrun`` started several."""

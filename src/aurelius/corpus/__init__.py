@@ -54,17 +54,8 @@ def build(
         CorpusError: the source cannot be read, or fewer than two stories are left.
         HubError: a ``hf:`` source cannot be had.
     """
-    options = recipe.corpus
-    source = open_source(options) if stories is None else Source("given", "an iterable of texts", stories)
-    sources = [source]
-    if options.valid_source:
-        sources.append(open_source(options.model_copy(update={"source": options.valid_source, "stories": 0})))
-    work = out / WORK
-    _begin(work, sources, options, resume=stories is None)
-    made = [
-        _prepare(part, options, work / name, progress, workers)
-        for name, part in zip(("stories", "held out"), sources, strict=False)
-    ]
+    sources, made = prepare(recipe, out, progress, workers, stories)
+    source, options = sources[0], recipe.corpus
     kept, held = made[0], made[1] if len(made) > 1 else []
     counts = shards.counts(kept)
     progress.note(
@@ -81,8 +72,49 @@ def build(
             f"({reasons}); training and validation need one each at least. Read as {source.format}"
         )
     report.write(out, kept, held, fates, counts, [(part.name, part.format) for part in sources], progress)
-    shutil.rmtree(work)
+    shutil.rmtree(out / WORK)
     return [path for part in sources for path in part.files]
+
+
+def prepare(
+    recipe: Recipe,
+    out: Path,
+    progress: Progress = SILENT,
+    workers: int = 1,
+    stories: Iterable[str] | None = None,
+    rank: int = 0,
+    size: int = 1,
+) -> tuple[list[Source], list[list[Path]]]:
+    """Make the shards in ``out/work`` that are not there yet, and that are for machine ``rank`` of ``size``.
+
+    The other arguments and the errors are those of `build`, which goes on from here.
+
+    Returns:
+        The source, and that of the stories held out if the recipe names one; the shards of each.
+    """
+    options = recipe.corpus
+    sources = [open_source(options) if stories is None else Source("given", "an iterable of texts", stories)]
+    if options.valid_source:
+        sources.append(open_source(options.model_copy(update={"source": options.valid_source, "stories": 0})))
+    _begin(out / WORK, sources, options, resume=stories is None)
+    made: list[list[Path]] = []
+    for name, source in zip(("stories", "held out"), sources, strict=False):
+        folder = out / WORK / name
+        with (
+            progress.task("corpus: reading stories", source.count, "stories") as task,
+            _pool(workers) as submit,
+        ):
+            pending: deque[tuple[Future[Any] | None, int]] = deque()
+            for number, batch in enumerate(source.batches(shards.BATCH)):
+                shard = folder / f"{number:06d}"
+                ours = number % size == rank and not shards.done(shard)
+                pending.append((submit(shards.prepare, batch, options, shard) if ours else None, len(batch)))
+                while len(pending) > workers:
+                    _finish(*pending.popleft(), task.advance)
+            while pending:
+                _finish(*pending.popleft(), task.advance)
+        made.append(shards.folders(folder))
+    return sources, made
 
 
 def load(folder: Path, name: str) -> list[str]:
@@ -144,26 +176,6 @@ def _begin(work: Path, sources: Sequence[Source], options: CorpusRecipe, resume:
     if not (resume and (work / PLAN).is_file() and read_json(work / PLAN) == plan):
         shutil.rmtree(work, ignore_errors=True)
         write_json(work / PLAN, plan)
-
-
-def _prepare(
-    source: Source, options: CorpusRecipe, work: Path, progress: Progress, workers: int
-) -> list[Path]:
-    """Make the shards of a source; return their folders."""
-    pending: deque[tuple[Future[Any] | None, int]] = deque()
-    with (
-        progress.task("corpus: reading stories", source.count, "stories") as task,
-        _pool(workers) as submit,
-    ):
-        for number, batch in enumerate(source.batches(shards.BATCH)):
-            folder = work / f"{number:06d}"
-            ready = shards.done(folder)
-            pending.append((None if ready else submit(shards.prepare, batch, options, folder), len(batch)))
-            while len(pending) > workers:
-                _finish(*pending.popleft(), task.advance)
-        while pending:
-            _finish(*pending.popleft(), task.advance)
-    return shards.folders(work)
 
 
 def _finish(future: Future[Any] | None, count: int, advance: Callable[[int], None]) -> None:
