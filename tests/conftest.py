@@ -1,7 +1,9 @@
 """What tests share: the real samples where they are, and one tiny finished run."""
 
 import os
+import shutil
 import signal
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -116,3 +118,18 @@ def tiny() -> Recipe:
 def tiny_run(tiny: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a finished run folder; tests that change it copy it first."""
     return run_pipeline(tiny, tmp_path_factory.mktemp("runs") / "tiny", device="cpu").folder
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path):
+    """Return a folder on a file system of 4 MiB, and a function that makes it larger."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+    done = (
+        subprocess.run(mount, capture_output=True, text=True, check=False) if shutil.which("mount") else None
+    )
+    if done is None or done.returncode:
+        pytest.skip(f"a file system cannot be mounted here: {done.stderr if done else 'no mount'}")
+    yield folder, lambda: subprocess.run(["mount", "-o", "remount,size=64m", str(folder)], check=True)
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)  # tokens may still be mapped

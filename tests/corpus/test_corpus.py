@@ -6,10 +6,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from aurelius import corpus
+from aurelius import corpus, pipeline
 from aurelius.artifacts import write_json
 from aurelius.corpus import shards, storyteller
-from aurelius.errors import CorpusError, RunError
+from aurelius.errors import CorpusError, RunError, StorageError
 from aurelius.recipe import Recipe
 
 STORIES = list(storyteller.stories(400, seed=5))
@@ -165,6 +165,26 @@ def test_shards_of_another_recipe_are_not_gone_on_with(tiny, tmp_path, monkeypat
     monkeypatch.setattr(shards, "prepare", prepare)
     corpus.build(tiny.with_(**{"corpus.seed": 1}), tmp_path)
     assert set(corpus.load(tmp_path, "train")) <= set(storyteller.stories(400, seed=1))
+
+
+@pytest.mark.long
+def test_a_full_disk_stops_cleanly_and_the_stage_goes_on(tiny, tmp_path, small_disk, monkeypatch):
+    disk, enlarge = small_disk
+    monkeypatch.setattr(shards, "BATCH", 500)
+    recipe = tiny.with_(**{"corpus.stories": 8000})
+    with pytest.raises(StorageError, match="free some space"):
+        pipeline.run(recipe, disk / "run", until="corpus")
+    made = len(shards.folders(disk / "run" / "corpus" / "work" / "stories"))
+    assert 0 < made < 16
+    enlarge()
+    prepare, again = shards.prepare, []
+    monkeypatch.setattr(shards, "prepare", lambda *a: (again.append(a), prepare(*a)))
+    pipeline.run(disk / "run", until="corpus")
+    assert len(again) == 16 - made, "what was made is kept"
+    pipeline.run(recipe, tmp_path / "straight", until="corpus")
+    for name in ("train.parquet", "report.json"):
+        content = (disk / "run" / "corpus" / name).read_bytes()
+        assert content == (tmp_path / "straight" / "corpus" / name).read_bytes()
 
 
 def test_one_story_is_not_a_corpus(tiny, tmp_path):

@@ -388,21 +388,6 @@ def test_auto_batch_gives_up_when_one_block_is_too_much(tiny, tokens: Path, tmp_
         train(tiny, tokens, tmp_path, auto_batch=True)
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path):
-    """Return a folder on a file system of 4 MiB, and a function that makes it larger."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
-    done = (
-        subprocess.run(mount, capture_output=True, text=True, check=False) if shutil.which("mount") else None
-    )
-    if done is None or done.returncode:
-        pytest.skip(f"a file system cannot be mounted here: {done.stderr if done else 'no mount'}")
-    yield folder, lambda: subprocess.run(["mount", "-o", "remount,size=64m", str(folder)], check=True)
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)  # tokens may still be mapped
-
-
 @pytest.mark.long
 def test_a_full_disk_stops_cleanly_and_training_goes_on(tiny, tiny_run: Path, tmp_path: Path, small_disk):
     disk, enlarge = small_disk
