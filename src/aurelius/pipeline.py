@@ -1,7 +1,7 @@
 """Bring a run folder up to date: which stage has to be done, and when.
 
-A stage whose manifest is there and matches is left alone; one without a manifest is done, or, in training,
-gone on with; one that no longer matches is refused, or, under ``update``, set aside and done anew.
+A stage whose manifest is there and matches is left alone; one without a manifest is done, or, in corpus and
+training, gone on with; one that no longer matches is refused, or, under ``update``, set aside and done anew.
 """
 
 import errno
