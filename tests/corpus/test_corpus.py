@@ -1,5 +1,10 @@
 import json
+import os
 import random
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +160,21 @@ def test_a_stopped_stage_goes_on_with_its_shards(tiny, tmp_path, monkeypatch):
     corpus.build(recipe, tmp_path / "whole")
     for name in ("train.parquet", "report.json"):
         assert (tmp_path / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_ctrl_c_says_one_line(tmp_path: Path):
+    command = [sys.executable, "-m", "aurelius", "corpus", "nano", "--out", str(tmp_path), "--workers", "2"]
+    work = tmp_path / "corpus" / "work"
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        while not work.is_dir() and process.poll() is None:
+            time.sleep(0.05)
+        time.sleep(2)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to all of them
+        assert process.stderr is not None
+        assert process.stderr.read().splitlines() == [
+            "aurelius: interrupted; the same command goes on where it can"
+        ]
+    assert process.returncode == 130
 
 
 def test_shards_of_another_recipe_are_not_gone_on_with(tiny, tmp_path, monkeypatch):

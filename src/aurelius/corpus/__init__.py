@@ -7,6 +7,7 @@ holds the shards meanwhile: a stage that was stopped goes on with those that are
 """
 
 import shutil
+import signal
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -188,7 +189,9 @@ def _finish(future: Future[Any] | None, count: int, advance: Callable[[int], Non
 def _pool(workers: int) -> Iterator[Callable[..., Future[Any]]]:
     """Give a way to have work done, by this process if it is the only one."""
     if workers > 1:
-        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        # Ctrl-C reaches the workers, too; this process alone shall answer it.
+        quiet = (signal.SIGINT, signal.SIG_IGN)
+        with ProcessPoolExecutor(workers, get_context("spawn"), signal.signal, quiet) as pool:
             yield lambda *work: pool.submit(*work)
         return
 

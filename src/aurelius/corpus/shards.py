@@ -26,6 +26,7 @@ from aurelius.sections import CorpusRecipe
 BATCH = 10_000  # documents of a shard
 ROW_GROUP = 1000  # stories decoded at once while shards are merged, and all shards are merged at once
 EXAMPLES = 3
+EXAMPLE = 1000  # characters of one at most
 COUNTS = "counts.json"
 
 
@@ -51,9 +52,9 @@ class Counts:
 
     def show(self, name: str, *example: str) -> None:
         """Keep ``example`` if its hash is among the lowest of its name."""
-        several = self.examples.setdefault(name, [])
-        if list(example) not in several:
-            several.append(list(example))
+        several, shown = self.examples.setdefault(name, []), [text[:EXAMPLE] for text in example]
+        if shown not in several:
+            several.append(shown)
             several.sort(key=lambda e: digest(e[0].encode()))
             del several[EXAMPLES:]
 
