@@ -162,13 +162,14 @@ def test_a_stopped_stage_goes_on_with_its_shards(tiny, tmp_path, monkeypatch):
         assert (tmp_path / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
-def test_ctrl_c_says_one_line(tmp_path: Path):
+@pytest.mark.parametrize("delay", [0.0, 0.5, 2.0])  # while the workers start, too
+def test_ctrl_c_says_one_line(tmp_path: Path, delay: float):
     command = [sys.executable, "-m", "aurelius", "corpus", "nano", "--out", str(tmp_path), "--workers", "2"]
     work = tmp_path / "corpus" / "work"
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         while not work.is_dir() and process.poll() is None:
             time.sleep(0.05)
-        time.sleep(2)
+        time.sleep(delay)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to all of them
         assert process.stderr is not None
         assert process.stderr.read().splitlines() == [

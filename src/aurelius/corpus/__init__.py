@@ -189,10 +189,14 @@ def _finish(future: Future[Any] | None, count: int, advance: Callable[[int], Non
 def _pool(workers: int) -> Iterator[Callable[..., Future[Any]]]:
     """Give a way to have work done, by this process if it is the only one."""
     if workers > 1:
-        # Ctrl-C reaches the workers, too; this process alone shall answer it.
         quiet = (signal.SIGINT, signal.SIG_IGN)
         with ProcessPoolExecutor(workers, get_context("spawn"), signal.signal, quiet) as pool:
-            yield lambda *work: pool.submit(*work)
+
+            def later(*work: Any) -> Future[Any]:
+                with _held_back():
+                    return pool.submit(*work)
+
+            yield later
         return
 
     def at_once(work: Callable[..., None], *arguments: Any) -> Future[Any]:
@@ -202,3 +206,19 @@ def _pool(workers: int) -> Iterator[Callable[..., Future[Any]]]:
         return done
 
     yield at_once
+
+
+@contextmanager
+def _held_back() -> Iterator[None]:
+    """Hold Ctrl-C back for a moment: processes that start in it are never disturbed by one, even at birth.
+
+    A terminal sends it to all of them, and this process alone shall answer.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
