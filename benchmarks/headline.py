@@ -97,7 +97,10 @@ def _prepare(options: argparse.Namespace, folder: Path, seconds: dict[str, float
         key, _, value = change.partition("=")
         changes[key] = json.loads(value)
     with _timed(seconds, "corpus, tokenizer, tokens"):
-        pipeline.run(options.recipe, folder / "run", overrides=changes, until="tokens", device="cpu")
+        cores = os.cpu_count() or 1
+        pipeline.run(
+            options.recipe, folder / "run", overrides=changes, until="tokens", device="cpu", workers=cores
+        )
     stories.unlink()
     return folder / "run"
 
