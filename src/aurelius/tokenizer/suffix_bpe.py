@@ -51,22 +51,18 @@ def train(texts: Collection[str], recipe: TokenizerRecipe, progress: Progress = 
     Raises:
         TokenizerError: the texts hold too few different words for ``recipe.vocab_size``.
     """
-    counts = count_characters(texts)
-    counts[ord(" ")] += 1
-    # Chosen here because the trainer's own limit breaks ties differently each time.
-    ranked = np.argsort(-counts, kind="stable")[: recipe.max_characters]
-    alphabet = [chr(code) for code in ranked if counts[code]]
+    characters = alphabet(texts, recipe.max_characters)
     trainer = trainers.BpeTrainer(
         vocab_size=recipe.vocab_size,
         special_tokens=[*SPECIAL_TOKENS, *BYTE_TOKENS],
-        initial_alphabet=alphabet,
-        limit_alphabet=len(alphabet),
+        initial_alphabet=characters,
+        limit_alphabet=len(characters),
         min_frequency=2,
         show_progress=False,
     )
     draft = Tokenizer(models.BPE())
-    draft.normalizer = _normalizer(recipe)
-    draft.pre_tokenizer = _split(recipe)
+    draft.normalizer = normalizer(recipe)
+    draft.pre_tokenizer = split(recipe)
     with progress.task("tokenizer: counting words", len(texts), "stories") as task:
 
         def watched():
@@ -82,6 +78,17 @@ def train(texts: Collection[str], recipe: TokenizerRecipe, progress: Progress = 
             f"{recipe.vocab_size} of tokenizer.vocab_size: add stories, or set it to {found} at most"
         )
     return assemble(draft, recipe)
+
+
+def alphabet(texts: Iterable[str], most: int) -> list[str]:
+    """Return the most frequent characters and the space, ties in the order of Unicode.
+
+    Chosen here because the trainer's own limit breaks ties differently each time.
+    """
+    counts = count_characters(texts)
+    counts[ord(" ")] += 1
+    ranked = np.argsort(-counts, kind="stable")[:most]
+    return [chr(code) for code in ranked if counts[code]]
 
 
 def count_characters(texts: Iterable[str]) -> NDArray[np.int64]:
@@ -107,8 +114,8 @@ def assemble(draft: Tokenizer, recipe: TokenizerRecipe) -> Tokenizer:
         byte_fallback=True,
     )
     tokenizer = Tokenizer(bpe)
-    tokenizer.normalizer = _normalizer(recipe)
-    tokenizer.pre_tokenizer = _split(recipe)
+    tokenizer.normalizer = normalizer(recipe)
+    tokenizer.pre_tokenizer = split(recipe)
     tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
     tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
     tokenizer.post_processor = processors.TemplateProcessing(
@@ -120,10 +127,12 @@ def assemble(draft: Tokenizer, recipe: TokenizerRecipe) -> Tokenizer:
     return tokenizer
 
 
-def _normalizer(recipe: TokenizerRecipe) -> normalizers.Normalizer:
+def normalizer(recipe: TokenizerRecipe) -> normalizers.Normalizer:
+    """Return what makes a text end as the recipe says."""
     rules = NORMALIZERS[recipe.normalizer]
     return normalizers.Sequence([normalizers.Replace(Regex(pattern), text) for pattern, text in rules])
 
 
-def _split(recipe: TokenizerRecipe) -> pre_tokenizers.PreTokenizer:
+def split(recipe: TokenizerRecipe) -> pre_tokenizers.PreTokenizer:
+    """Return what cuts a text into pretokens."""
     return pre_tokenizers.Split(Regex(SPLITS[recipe.split]), "isolated")
