@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aurelius import __version__
-from aurelius.errors import AureliusError, RecipeError, RunError
+from aurelius.errors import AureliusError, ModelError, RecipeError, RunError
 
 STAGE_VERBS = {
     "corpus": ("corpus", "read, clean and split the stories"),
@@ -61,7 +61,17 @@ def _parser() -> argparse.ArgumentParser:
     for verb, (stage, text) in STAGE_VERBS.items():
         one = verbs.add_parser(verb, help=f"stop after one stage: {text}")
         _run_options(one)
-        one.set_defaults(act=_run, until=stage)
+        one.set_defaults(act=_export if verb == "export" else _run, until=stage)
+        if verb == "export":
+            one.add_argument(
+                "--to",
+                default="",
+                metavar="TARGETS",
+                help="huggingface (always), onnx, gguf; parted by commas",
+            )
+            one.add_argument(
+                "--check", action="store_true", help="ask every runtime that is installed whether it agrees"
+            )
 
     evaluate = verbs.add_parser("evaluate", help="measure a run, or any causal language model on a file")
     _run_options(evaluate, "a run folder or recipe; with --on also a Hugging Face folder or hf:owner/name")
@@ -189,7 +199,25 @@ def _speaks() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _run(options: argparse.Namespace) -> None:
+def _export(options: argparse.Namespace) -> None:
+    folder = _run(options)
+    if not options.check or not _speaks():
+        return
+    from rich.console import Console
+
+    from aurelius.console import check_table
+    from aurelius.export.check import check
+
+    rows, missing = check(folder, _progress(sys.stderr))
+    Console().print(check_table(rows))
+    for reason in missing:
+        print(f"not asked: {reason}")
+    if problems := [f"{row.runtime} {row.kind}: {text}" for row in rows for text in row.problems]:
+        raise ModelError(f"{len(problems)} disagreements: {'; '.join(problems)}")
+
+
+def _run(options: argparse.Namespace) -> Path:
+    """Run, tell what was done, and return the run's folder."""
     from aurelius.console import duration
     from aurelius.pipeline import run
 
@@ -200,6 +228,7 @@ def _run(options: argparse.Namespace) -> None:
         overrides=_overrides(options),
         minutes=options.minutes,
         until=options.until,
+        to=[name for name in getattr(options, "to", "").split(",") if name],
         update=options.update,
         verify=options.verify,
         device=options.device,
@@ -209,7 +238,7 @@ def _run(options: argparse.Namespace) -> None:
         progress=_progress(),
     )
     if not _speaks():
-        return
+        return result.folder
     taken = duration(time.monotonic() - started)
     if not result.done:
         print(f"nothing to do: {result.folder} is up to date ({taken})")
@@ -217,6 +246,7 @@ def _run(options: argparse.Namespace) -> None:
         _summary(result.folder, options.until == "export")
     elif result.done:
         print(f"{result.folder / options.until} is there ({taken})")
+    return result.folder
 
 
 def _summary(run: Path, exported: bool) -> None:
@@ -248,7 +278,8 @@ def _evaluate(options: argparse.Namespace) -> None:
             word = "without" if options.on is None else "with"
             raise RecipeError(f"--{name.replace('_', '-')} has no meaning {word} --on FILE")
     if options.on is None:
-        return _run(options)
+        _run(options)
+        return
     import json
 
     from aurelius.corpus.formats import Reading

@@ -1,7 +1,7 @@
 """What a person sees of long work: a live bar on a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from rich.text import Text
 from aurelius.progress import Progress, Task
 
 if TYPE_CHECKING:
+    from aurelius.export.check import Row
     from aurelius.tokenizer.inspect import Cut
 
 EVERY = 15.0  # seconds between plain lines
@@ -67,6 +68,30 @@ def cut_table(cut: "Cut", model: str) -> Iterator[RenderableType]:
     table.add_row("longest", Text(" ".join(map(repr, cut.longest))))
     table.add_row("never used", Text(f"{len(cut.unused):,}: " + " ".join(map(repr, cut.unused[:20]))))
     yield table
+
+
+def check_table(rows: "Iterable[Row]") -> Table:
+    """Return what `export --check` shows, a line for each runtime and file."""
+    table = Table(box=None, padding=(0, 1), header_style="bold")
+    for name in ("runtime", "version", "file"):
+        table.add_column(name)
+    for name in ("MB", "same ids", "logits apart", "bits/byte", "cost", "tokens/s"):
+        table.add_column(name, justify="right")
+    table.add_column("greedy story")
+    for row in rows:
+        table.add_row(
+            row.runtime,
+            row.version,
+            row.kind,
+            f"{row.bytes / 1e6:.1f}",
+            f"{row.ids[0]}/{row.ids[1]}" if row.ids else "-",
+            f"{row.logits:.1e}",
+            f"{row.bits_per_byte:.4f}",
+            f"{row.cost:+.2%}",
+            rate(row.tokens_per_second) if row.tokens_per_second else "-",
+            Text(row.greedy or "-", style="red" if row.problems else ""),
+        )
+    return table
 
 
 class _Reporting(Progress):

@@ -8,7 +8,7 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from aurelius import stages
 from aurelius.artifacts import MANIFEST, Entry, Manifest, describe, sync, write_bytes
 from aurelius.errors import RecipeError, RunError, StorageError
 from aurelius.progress import SILENT, Progress
 from aurelius.recipe import Recipe
-from aurelius.stages import NAMES, STAGES, Job, Stage, train, with_following
+from aurelius.stages import STAGES, Job, Stage, train, with_following
 
 if TYPE_CHECKING:
     from aurelius.training.distribution import Team
@@ -46,6 +47,7 @@ def run(
     overrides: Mapping[str, Any] | None = None,
     minutes: float | None = None,
     until: str = "export",
+    to: Collection[str] = (),
     update: bool = False,
     verify: bool = False,
     device: str = "auto",
@@ -66,6 +68,7 @@ def run(
         overrides: values by dotted key, such as ``{"training.steps": 2000}``.
         minutes: a budget that replaces ``training.steps``; turned into steps once, before training.
         until: the last stage to do.
+        to: what the model is written for beside stock transformers: onnx, gguf.
         update: set stages that no longer match aside (in ``superseded/``) and do them anew.
         verify: hash every artifact again instead of trusting sizes and times.
         device: auto, cpu, cuda or mps.
@@ -80,8 +83,7 @@ def run(
         AureliusError: see the stages; `RunError` where the folder comes from another recipe or is damaged,
             `StorageError` where the disk refuses.
     """
-    if until not in NAMES:
-        raise RunError(f"there is no stage '{until}'; the stages are {', '.join(NAMES)}")
+    wanted = stages.wanted(until, to)
     if workers < 1:
         raise RunError(f"workers is {workers}; at least one process has to clean the corpus")
     track = tuple(track)
@@ -101,7 +103,7 @@ def run(
                 return Run(folder, asked)
             with _alone(folder):
                 result = Run(folder, _settle(asked, folder, update, progress))
-                for stage in STAGES[: NAMES.index(until) + 1]:
+                for stage in wanted:
                     if not _is_done(stage, result, update, verify, progress):
                         _do(stage, result, replace(job, team=team))
     except BrokenPipeError:  # of the reader of our progress, not of the disk
@@ -207,11 +209,13 @@ def _settle(asked: Recipe, folder: Path, update: bool, progress: Progress) -> Re
         return saved
     sections = {key.split(".")[0] for key in changed}
     touched = with_following([stage.name for stage in STAGES if sections & set(stage.parts)])
-    begun = [name for name in touched if (folder / name).is_dir() and any((folder / name).iterdir())]
+    places = {name: folder / stages.folder(name) for name in touched}
+    begun = [name for name, place in places.items() if place.is_dir() and any(place.iterdir())]
     if begun and not update:
         fields = ", ".join(f"{key} is {there[key]!r} there and {now[key]!r} here" for key in changed)
+        told = ", ".join(_told(touched, begun))
         raise RunError(
-            f"{folder} was made with another recipe: {fields}. That touches {', '.join(touched)}. "
+            f"{folder} was made with another recipe: {fields}. That touches {told}. "
             "Give another folder with --out, or --update to redo these stages (the old ones are kept aside)"
         )
     _set_aside(folder, begun, progress)
@@ -219,10 +223,15 @@ def _settle(asked: Recipe, folder: Path, update: bool, progress: Progress) -> Re
     return asked
 
 
-def _set_aside(folder: Path, stages: list[str], progress: Progress) -> None:
+def _told(touched: list[str], begun: list[str]) -> list[str]:
+    """Leave out optional stages that were never done."""
+    return [name for name in touched if name in stages.NAMES or name in begun]
+
+
+def _set_aside(folder: Path, names: list[str], progress: Progress) -> None:
     """Move stage folders to ``superseded/``, last stage first so that a kill between leaves no orphan."""
-    for name in reversed(stages):
-        old = folder / name
+    for name in reversed(names):
+        old = folder / stages.folder(name)
         if not old.exists():
             continue
         (folder / ASIDE).mkdir(exist_ok=True)
@@ -239,7 +248,7 @@ def _is_done(stage: Stage, run: Run, update: bool, verify: bool, progress: Progr
     Raises:
         RunError: it is there, does not match, and ``update`` is off.
     """
-    folder = run.folder / stage.name
+    folder = run.folder / stage.folder
     manifest = Manifest.read(folder)
     if manifest is None:
         return False
@@ -248,7 +257,10 @@ def _is_done(stage: Stage, run: Run, update: bool, verify: bool, progress: Progr
         return True
     later = with_following([stage.name])
     if not update:
-        raise RunError(f"{problem}. --update redoes {', '.join(later)} and keeps the old folders aside")
+        begun = [name for name in later if (run.folder / stages.folder(name)).is_dir()]
+        raise RunError(
+            f"{problem}. --update redoes {', '.join(_told(later, begun))} and keeps the old folders aside"
+        )
     progress.note(problem)
     _set_aside(run.folder, later, progress)
     return False
@@ -256,7 +268,7 @@ def _is_done(stage: Stage, run: Run, update: bool, verify: bool, progress: Progr
 
 def _mismatch(stage: Stage, run: Run, manifest: Manifest, verify: bool) -> str | None:
     """Say what about a finished stage no longer holds, if anything."""
-    folder = run.folder / stage.name
+    folder = run.folder / stage.folder
     if damaged := manifest.damaged(folder, verify):
         names = ", ".join(map(str, damaged))
         return f"{names} {'is' if len(damaged) == 1 else 'are'} missing or changed since the stage ended"
@@ -274,9 +286,10 @@ def _inputs(stage: Stage, run: Path) -> dict[str, str]:
     """Return the hashes of the artifacts a stage builds on, as the earlier stages' manifests have them."""
     found = {}
     for name in stage.after:
-        manifest = Manifest.read(run / name)
+        folder = run / stages.folder(name)
+        manifest = Manifest.read(folder)
         if manifest is None:
-            raise RunError(f"{run / name / MANIFEST} went missing while {stage.name} was at work")
+            raise RunError(f"{folder / MANIFEST} went missing while {stage.name} was at work")
         found |= {f"{name}/{file}": entry.sha256 for file, entry in manifest.outputs.items()}
     return found
 
@@ -299,7 +312,7 @@ def _do(stage: Stage, run: Run, job: Job) -> None:
     """Do a stage and write its manifest, last."""
     if stage.name == "training":
         run.recipe = _budget(run, job)
-    out = run.folder / stage.name
+    out = run.folder / stage.folder
     if not stage.resumes:
         shutil.rmtree(out, ignore_errors=True)  # what a killed stage left; it never had a manifest
     out.mkdir(parents=True, exist_ok=True)

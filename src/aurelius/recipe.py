@@ -19,6 +19,7 @@ from aurelius.errors import RecipeError
 from aurelius.sections import (
     CorpusRecipe,
     EvaluationRecipe,
+    ExportRecipe,
     GenerationRecipe,
     ModelRecipe,
     Part,
@@ -38,6 +39,7 @@ class Recipe(Part):
     training: TrainingRecipe
     evaluation: EvaluationRecipe = EvaluationRecipe()
     generation: GenerationRecipe = GenerationRecipe()
+    export: ExportRecipe = ExportRecipe()
 
     @property
     def parameters(self) -> int:

@@ -244,3 +244,15 @@ class GenerationRecipe(Part):
         default=1.0, gt=0, le=1, description="the likeliest tokens that make up this probability"
     )
     max_new_tokens: int = Field(default=128, ge=1, description="tokens generated at most")
+
+
+class ExportRecipe(Part):
+    """How the model is stored in the files for further runtimes."""
+
+    onnx: list[Literal["fp32", "fp16", "int8", "q4"]] = Field(
+        default=["fp32", "fp16", "int8", "q4"], min_length=1, description="precisions of the ONNX files"
+    )
+    gguf: list[Literal["F32", "F16", "Q8_0", "Q4_0"]] = Field(
+        default=[],
+        description="types of the GGUF files; empty: all of F32, F16, Q8_0, Q4_0 that fit the shape",
+    )

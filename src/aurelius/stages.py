@@ -1,13 +1,16 @@
-"""The six stages in order: what each is given, what decides its result, and where its work is.
+"""The stages in order: what each is given, what decides its result, and where its work is.
+
+Six make a run; those that write the model for further runtimes are done when asked for.
 
 A stage's module is imported when its turn comes, since PyTorch and its kin take seconds.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aurelius.errors import RunError
 from aurelius.progress import Progress
 from aurelius.recipe import Recipe
 
@@ -79,9 +82,21 @@ def _evaluation(job: Job) -> None:
 
 
 def _export(job: Job) -> None:
+    from aurelius.export import huggingface
+
+    huggingface.write(job.recipe, job.run, job.out)
+
+
+def _onnx(job: Job) -> None:
     from aurelius import export
 
-    export.build(job.recipe, job.run, job.out, job.progress)
+    export.to_onnx(job.recipe, job.run / "export/huggingface", job.out)
+
+
+def _gguf(job: Job) -> None:
+    from aurelius import export
+
+    export.to_gguf(job.recipe, job.run / "export/huggingface", job.out, job.progress)
 
 
 @dataclass(frozen=True)
@@ -93,6 +108,13 @@ class Stage:
     after: tuple[str, ...]
     work: Callable[[Job], list[Path] | None]
     resumes: bool = False
+    place: str = ""  # where in the run, if not under its name
+    optional: bool = False  # done only when asked for
+
+    @property
+    def folder(self) -> str:
+        """The stage's folder within the run."""
+        return self.place or self.name
 
     def part(self, recipe: Recipe) -> dict[str, Any]:
         """Return the stage's part of the recipe."""
@@ -106,10 +128,35 @@ STAGES = (
     Stage("training", ("model", "training"), ("tokens",), _training, resumes=True),
     Stage("evaluation", ("evaluation", "generation"), ("corpus", "tokenizer", "training"), _evaluation),
     Stage(
-        "export", ("name", "model", "generation"), ("corpus", "tokenizer", "training", "evaluation"), _export
+        "export",
+        ("name", "model", "generation"),
+        ("corpus", "tokenizer", "training", "evaluation"),
+        _export,
+        place="export/huggingface",
     ),
+    Stage("onnx", ("export",), ("export",), _onnx, place="export/onnx", optional=True),
+    Stage("gguf", ("name", "export"), ("export",), _gguf, place="export/gguf", optional=True),
 )
-NAMES = tuple(stage.name for stage in STAGES)
+NAMES = tuple(stage.name for stage in STAGES if not stage.optional)
+TARGETS = ("huggingface", *(stage.name for stage in STAGES if stage.optional))  # what a run is exported to
+
+
+def wanted(until: str, to: Collection[str] = ()) -> list[Stage]:
+    """Return the stages up to ``until``, and the optional ones among ``to``.
+
+    Raises:
+        RunError: there is no such stage or target.
+    """
+    if until not in NAMES:
+        raise RunError(f"there is no stage '{until}'; the stages are {', '.join(NAMES)}")
+    if unknown := [name for name in to if name not in TARGETS]:
+        raise RunError(f"nothing is exported to '{unknown[0]}'; the targets are {', '.join(TARGETS)}")
+    return [s for s in STAGES if (s.name in to if s.optional else NAMES.index(s.name) <= NAMES.index(until))]
+
+
+def folder(name: str) -> str:
+    """Return a stage's folder within the run, by the stage's name."""
+    return next(stage.folder for stage in STAGES if stage.name == name)
 
 
 def with_following(names: list[str]) -> list[str]:

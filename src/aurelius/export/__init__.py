@@ -1,17 +1,45 @@
-"""Stage 6: one folder for each runtime that loads the model."""
+"""Stage 6: one folder for each runtime that loads the model; all are made from the Hugging Face folder."""
 
 from pathlib import Path
 
-from aurelius.export import huggingface
+from aurelius.errors import RecipeError
 from aurelius.progress import SILENT, Progress
 from aurelius.recipe import Recipe
 
 
-def build(recipe: Recipe, run: Path, out: Path, progress: Progress = SILENT) -> None:
-    """Write the newest checkpoint of a run as ``out/huggingface``, which stock transformers loads.
+def to_onnx(recipe: Recipe, source: Path, out: Path) -> None:
+    """Write the Hugging Face folder ``source`` as ONNX files, for transformers.js and ONNX Runtime.
 
     Raises:
-        RunError, ModelError: an earlier artifact is missing or damaged.
+        ModelError, RunError: the folder is damaged.
+        RecipeError: the packages for it are not installed.
     """
-    huggingface.write(recipe, run, out / "huggingface")
-    progress.note(f"export: {out / 'huggingface'}")
+    try:
+        from aurelius.export import onnx
+    except ModuleNotFoundError as error:
+        raise _missing("onnx", error) from None
+    from aurelius.export.folder import Folder
+
+    onnx.write(Folder.read(source), out, tuple(recipe.export.onnx))
+
+
+def to_gguf(recipe: Recipe, source: Path, out: Path, progress: Progress = SILENT) -> None:
+    """Write the Hugging Face folder ``source`` as GGUF files, for llama.cpp.
+
+    Raises:
+        ModelError: a type that the recipe asks for does not fit the shape, or the folder is damaged.
+        TokenizerError: llama.cpp cannot cut as the tokenizer does.
+        RecipeError: the packages for it are not installed.
+    """
+    try:
+        from aurelius.export import gguf
+    except ModuleNotFoundError as error:
+        raise _missing("gguf", error) from None
+    from aurelius.export.folder import Folder
+
+    for problem in gguf.write(Folder.read(source), out, recipe.name, tuple(recipe.export.gguf)):
+        progress.note(f"gguf: left out, {problem}")
+
+
+def _missing(extra: str, error: ModuleNotFoundError) -> RecipeError:
+    return RecipeError(f"--to {extra} needs the package {error.name}: pip install 'aurelius-lm[{extra}]'")

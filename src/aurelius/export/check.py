@@ -1,0 +1,209 @@
+"""Do the runtimes agree? The same questions to each of them, and to the model as it was trained.
+
+Ids must be equal on texts that are hard on purpose; logits and bits per byte as near as the file's precision
+allows; a greedy story equal, or first differing where the two likeliest tokens are as good as tied.
+"""
+
+import math
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice, takewhile
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from aurelius import corpus
+from aurelius.errors import RunError
+from aurelius.export.runtimes import Answers, Runtime, Task, found
+from aurelius.lm import RunModel
+from aurelius.progress import SILENT, Progress
+from aurelius.vocabulary import SPECIAL_TOKENS
+
+ODD = (
+    "",
+    " ",
+    "\n",
+    "   two   spaces,  three   ",
+    "\n\nlines\n\n\n at both ends \n",
+    "tabs\tand\r\nreturns\r",
+    "Mr. O'Neil's dog—\u201cWoof!\u201d—ran… 3.14% of 1,000 £",
+    "😀",
+    "a👩‍👩‍👧‍👦b 🏳️‍🌈 👍🏽",
+    "日本語のテキスト、中文。한국어",
+    "שלום עולם مرحبا بالعالم",
+    "e\u0301 n\u0303 Z\u0335\u0322 क्षि",
+    "zero\u200bwidth \ufeffmark \u00adsoft",
+    "bell\x07 escape\x1b unit\x1f next\x85line",
+    "no\u00a0break \u2003em \u3000wide ",
+    "a </s> b <s> c <sink> d <unk> <0x41>",
+    "<s>",
+    "x" * 2000,
+    "supercalifragilisticexpialidocious " * 30,
+    "!?" * 300,
+    "under_score ▁ block",
+)
+# Where a runtime cannot cut as the others do, and no file can make it.
+KNOWN = {
+    "transformers.js": lambda text: any(token in text for token in SPECIAL_TOKENS),  # it always parses them
+    "llama.cpp": lambda text: "▁" in text,  # how it writes a space
+}
+STORIES = 24  # whose likelihood is compared
+COUNT = 200  # tokens of the greedy story
+TIED = 1e-3  # between the two likeliest logits
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How far a kind of file may be off: in logits, and in bits per byte (a share of the model's own)."""
+
+    logits: float = math.inf
+    bits_per_byte: float = math.inf
+
+
+LIMITS = {
+    "fp32": Limit(logits=1e-3),
+    "fp16": Limit(bits_per_byte=1e-3),
+    "int8": Limit(bits_per_byte=1e-2),
+    "F32": Limit(logits=1e-2),  # llama.cpp keeps keys and values in float16
+    "F16": Limit(bits_per_byte=1e-3),
+    "Q8_0": Limit(bits_per_byte=1e-2),
+    "q4": Limit(),  # what four bits cost is told, not judged
+    "Q4_0": Limit(),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """How one runtime did with one file. ``ids`` are (equal, asked), None where it has no tokenizer."""
+
+    runtime: str
+    version: str
+    kind: str
+    bytes: int
+    ids: tuple[int, int] | None
+    logits: float  # the largest difference
+    bits_per_byte: float
+    cost: float  # bits per byte more than the model's own, as a share
+    greedy: str
+    tokens_per_second: float | None
+    problems: tuple[str, ...]
+
+
+def check(run: Path, progress: Progress = SILENT) -> tuple[list[Row], list[str]]:
+    """Ask every runtime that is installed; return their rows, and why others were left out.
+
+    Raises:
+        RunError: the run has no export yet.
+        ModelError: a runtime could not load its file.
+    """
+    if not (run / "export/huggingface/manifest.json").exists():
+        raise RunError(f"{run} has no finished export; write it first: aurelius export {run}")
+    model = RunModel.open(run, "cpu")
+    stories = list(islice(fitting(model, corpus.Texts(run / "corpus", "valid")), STORIES))
+    if not stories:
+        raise RunError(f"no held-out story of {run} fits the context of {model.context} tokens")
+    asked = task(model, [*ODD, *prompts(stories, 100)], stories)
+    own = answers(model, asked)
+    runtimes = list(found(run))
+    rows: list[Row] = []
+    with progress.task("runtimes", len(runtimes), "files") as bar:
+        for runtime in runtimes:
+            if isinstance(runtime, Runtime):
+                rows.append(compare(runtime, runtime.answer(asked), model, own, asked, stories))
+            bar.advance()
+    return rows, list(dict.fromkeys(text for text in runtimes if isinstance(text, str)))
+
+
+def fitting(model: RunModel, stories: Iterable[str]) -> Iterable[str]:
+    """Yield the stories that the model reads in one piece."""
+    most = model.context - len(model.prefix)
+    return (story for story in stories if len(model.encode(story)) <= most)
+
+
+def prompts(stories: list[str], count: int, seed: int = 0) -> list[str]:
+    """Return beginnings of stories, cut at any character."""
+    dice = random.Random(seed)
+    chosen = [stories[n % len(stories)] for n in range(count)]
+    return [story[: dice.randrange(1, len(story) + 1)] for story in chosen]
+
+
+def task(model: RunModel, texts: list[str], stories: list[str]) -> Task:
+    """Return the questions; texts are given as the tokenizer's own normalizer leaves them.
+
+    llama.cpp has no normalizer. To all others it makes no difference: what is normalised stays as it is.
+    """
+    normalizer = model.tokenizer.normalizer
+    texts = [normalizer.normalize_str(text) if normalizer else text for text in texts]
+    sequences = [model.prefix + model.encode(story) for story in stories]
+    count = min(COUNT, model.context - 16)
+    return Task(texts, sequences, model.prefix, count, model.context, model.vocab_size)
+
+
+@torch.no_grad()
+def answers(model: RunModel, asked: Task) -> Answers:
+    """Return what the model itself says."""
+    logits = [model.logits(torch.tensor([ids]))[0].numpy() for ids in asked.sequences]
+    cache, feed, greedy = model.new_cache(), asked.opening, []
+    while len(greedy) < asked.count and (not greedy or greedy[-1] != model.end):
+        greedy.append(int(model.following(feed, cache).argmax()))
+        feed = greedy[-1:]
+    ids = [model.prefix + model.encode(text) for text in asked.texts]
+    return Answers("", logits, ids, greedy)
+
+
+def compare(
+    runtime: Runtime, given: Answers, model: RunModel, own: Answers, asked: Task, stories: list[str]
+) -> Row:
+    """Hold a runtime's answers against the model's own."""
+    problems, ids = [], None
+    if given.ids is not None and own.ids is not None:
+        skip = 0 if runtime.adds else len(model.prefix)
+        known = KNOWN.get(runtime.name, lambda text: False)
+        judged = [n for n, text in enumerate(asked.texts) if not known(text)]
+        wrong = [n for n in judged if given.ids[n] != own.ids[n][skip:]]
+        ids = (len(judged) - len(wrong), len(judged))
+        if wrong:
+            problems.append(f"other ids for {asked.texts[wrong[0]][:40]!r}")
+    pairs = list(zip(given.logits, own.logits, strict=True))
+    apart = max(float(np.abs(a - b).max()) for a, b in pairs)
+    size = sum(len(story.encode()) for story in stories)
+    bits, plain = (bits_per_byte(logits, asked.sequences, size) for logits in (given.logits, own.logits))
+    cost, limit = bits / plain - 1, LIMITS[runtime.kind]
+    if not apart <= limit.logits:
+        problems.append(f"logits {apart:.1e} apart, {limit.logits:g} allowed")
+    if not cost <= limit.bits_per_byte:
+        problems.append(f"bits per byte {cost:+.2%}, {limit.bits_per_byte:.1%} allowed")
+    told, rate = "", None
+    if given.greedy is not None and own.greedy is not None:
+        told, good = follows(given.greedy, own.greedy, model, asked.opening)
+        rate = len(given.greedy) / given.seconds
+        if limit.logits < math.inf and not good:
+            problems.append(f"greedy story {told}")
+    return Row(
+        runtime.name, given.version, runtime.kind, runtime.path.stat().st_size,
+        ids, apart, bits, cost, told, rate, tuple(problems),
+    )  # fmt: skip
+
+
+def bits_per_byte(logits: list[NDArray[np.float32]], sequences: list[list[int]], size: int) -> float:
+    """Return the text's bits per byte (without the end of story) from the logits of its sequences."""
+    nats = 0.0
+    for rows, ids in zip(logits, sequences, strict=True):
+        scores = torch.from_numpy(np.array(rows[1:-1], dtype=np.float64))  # <s>, at 0, is given
+        nats += float(torch.nn.functional.cross_entropy(scores, torch.tensor(ids[2:]), reduction="sum"))
+    return nats / math.log(2) / size
+
+
+def follows(given: list[int], own: list[int], model: RunModel, opening: list[int]) -> tuple[str, bool]:
+    """Say how far a greedy story is the model's own, and whether a difference is a tie."""
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(given, own, strict=False)))
+    # An end token may be left out of what a runtime returns.
+    if same == len(own) or (same == len(given) == len(own) - 1 and own[-1] == model.end):
+        return f"same {same}", True
+    logits = model.following(opening + own[:same], model.new_cache())
+    best = logits.topk(2).values
+    gap = float(best[0] - best[1])
+    return f"parts at {same}, {gap:.0e} between the likeliest", gap <= TIED

@@ -1,0 +1,41 @@
+// llama.cpp by way of node-llama-cpp: answers the questions of a task file (see ../check.py).
+import { readFileSync, writeFileSync } from "node:fs";
+import { getLlama, getModuleVersion } from "node-llama-cpp";
+
+const task = JSON.parse(readFileSync(process.argv[2], "utf8"));
+process.execArgv = []; // of the test process that getLlama starts: this script came by stdin, that one does not
+const llama = await getLlama({ gpu: false, build: "never", logLevel: "error", progressLogs: false });
+const model = await llama.loadModel({ modelPath: task.model });
+const context = await model.createContext({ contextSize: task.context, sequences: 1, threads: task.threads });
+const sequence = context.getSequence();
+
+const ids = task.texts.map((text) => model.tokenize(text, false));
+
+async function logits(tokens) {
+  await sequence.clearHistory();
+  const rows = await sequence.controlledEvaluate(
+    tokens.map((token) => [token, { generateNext: { logits: true } }]),
+  );
+  const out = new Float32Array(tokens.length * task.vocab_size);
+  rows.forEach((row, t) => row.next.logits.forEach((value, token) => (out[t * task.vocab_size + token] = value)));
+  return out;
+}
+
+for (const [n, tokens] of task.sequences.entries())
+  writeFileSync(`${task.out}/logits-${n}.f32`, Buffer.from((await logits(tokens)).buffer));
+
+await sequence.clearHistory();
+const greedy = [];
+const started = performance.now();
+for await (const token of sequence.evaluate(task.opening, { temperature: 0, yieldEogToken: true })) {
+  greedy.push(token);
+  if (greedy.length === task.count || model.isEogToken(token)) break;
+}
+const seconds = (performance.now() - started) / 1000;
+const version = await getModuleVersion();
+const release = llama.llamaCppRelease?.release ?? "unknown";
+writeFileSync(
+  `${task.out}/answers.json`,
+  JSON.stringify({ version: `${release} (node-llama-cpp ${version})`, ids, greedy, seconds }),
+);
+process.exit(0);
