@@ -52,7 +52,7 @@ def test_each_stage_has_its_verb(capsys, elsewhere: Path):
         code, _, err = call(capsys, verb, "pico", *SETTINGS, "--device", "cpu")
         assert (code, err) == (0, "")
         assert (elsewhere / "runs/pico" / folder / "manifest.json").is_file()
-    for verb, folder in (("evaluate", "evaluation"), ("export", "export")):
+    for verb, folder in (("evaluate", "evaluation"), ("export", "export/huggingface")):
         assert call(capsys, verb, "runs/pico", "--device", "cpu")[0] == 0
         assert (elsewhere / "runs/pico" / folder / "manifest.json").is_file()
 

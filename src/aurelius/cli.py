@@ -88,6 +88,9 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--top-k", type=int, help="only the k likeliest (default: 0, all)")
     generate.add_argument("--top-p", type=float, help="only the likeliest of this probability (default: 1)")
     generate.add_argument("--max-tokens", dest="max_new_tokens", type=int, help="at most (default: 128)")
+    generate.add_argument(
+        "--parse-special", action="store_true", help="</s> and its like in the prompt are tokens, not text"
+    )
     generate.add_argument("--seed", type=int, default=None, help="same seed, same story (default: random)")
     _device_option(generate)
     generate.set_defaults(act=_generate)
@@ -209,7 +212,7 @@ def _export(options: argparse.Namespace) -> None:
     from aurelius.export.check import check
 
     rows, missing = check(folder, _progress(sys.stderr))
-    Console().print(check_table(rows))
+    Console(width=None if sys.stdout.isatty() else 170).print(check_table(rows))
     for reason in missing:
         print(f"not asked: {reason}")
     if problems := [f"{row.runtime} {row.kind}: {text}" for row in rows for text in row.problems]:
@@ -326,7 +329,7 @@ def _generate(options: argparse.Namespace) -> None:
     model = open_model(options.model, options.device)
     sampling = model.sampling.model_copy(update=given)
     print(options.prompt.rstrip(), end="", flush=True)
-    for piece in generate(model, options.prompt, sampling, seed):
+    for piece in generate(model, options.prompt, sampling, seed, options.parse_special):
         print(piece, end="", flush=True)
     print()
 

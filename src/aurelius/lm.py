@@ -40,8 +40,11 @@ class LanguageModel(Protocol):
         """The id of what the vocabulary cannot spell."""
         ...
 
-    def encode(self, text: str) -> list[int]:
-        """Return the ids of a text, without prefix or end; special tokens typed in it are text."""
+    def encode(self, text: str, special: bool = False) -> list[int]:
+        """Return the ids of a text, without prefix or end.
+
+        Special tokens typed in it are text, but under ``special``.
+        """
         ...
 
     def decode(self, ids: list[int]) -> str:
@@ -90,8 +93,9 @@ class RunModel:
         name = f"{run.name}, {path.name}"
         return cls(model, run / "tokenizer" / "tokenizer.json", name, recipe.generation)
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, special: bool = False) -> list[int]:
         """See `LanguageModel`."""
+        self.tokenizer.encode_special_tokens = not special
         return self.tokenizer.encode(tokenizers.check_text(text), add_special_tokens=False).ids
 
     def decode(self, ids: list[int]) -> str:
@@ -160,11 +164,11 @@ class TransformersModel:
         self.banned = sorted(special - {self.end})
         self.sampling = _sampling(self.model.generation_config)
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, special: bool = False) -> list[int]:
         """See `LanguageModel`."""
         tokenizers.check_text(text)
         return self.tokenizer(
-            text, add_special_tokens=False, split_special_tokens=True, verbose=False
+            text, add_special_tokens=False, split_special_tokens=not special, verbose=False
         ).input_ids
 
     def decode(self, ids: list[int]) -> str:

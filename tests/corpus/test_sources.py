@@ -73,6 +73,8 @@ def test_the_storyteller_is_a_source_with_a_cap():
         ("a.txt", b"text\n\0\x01binary", "zero byte stands in line 2"),
         ("a.txt", b"caf\xe9 au lait", "byte 0xe9 at 3 (line 1)"),
         ("a.csv", b"a,b", "is a table in CSV"),
+        ("a.txt", b'id,text\n1,"A cat sat."\n', "is a table in CSV"),
+        ("a.txt", b'"text"\nA cat sat.\n', "is a table in CSV"),
         ("a.docx", b"a,b", "type '.docx'"),
         ("a", b"a,b", "type ''"),
         ("a.txt.gz", b"One.\n", "is damaged or cut short"),

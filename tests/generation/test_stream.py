@@ -110,3 +110,11 @@ def test_no_such_model(name: str, tmp_path: Path):
         open_model(str(tmp_path / name))
     with pytest.raises(ModelError, match="holds neither"):
         open_model(str(tmp_path))
+
+
+def test_a_special_token_in_the_prompt_is_text_unless_asked_for(model: LanguageModel):
+    assert model.encode("a </s> b").count(1) == 0
+    assert model.encode("a </s> b", special=True).count(1) == 1
+    assert model.encode("a </s> b").count(1) == 0, "asking once changes nothing afterwards"
+    shown = "".join(generate(model, "Once </s>", parse_special=True, seed=2))
+    assert "</s>" not in shown

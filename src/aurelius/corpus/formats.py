@@ -5,6 +5,7 @@ A *document* is the text between separators with outer newlines stripped, before
 
 import io
 import json
+import re
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -57,10 +58,7 @@ def open_file(path: Path, reading: Reading) -> tuple[str, Iterator[str], int | N
     if kind == ".parquet" and compression is None:
         return _parquet(path, reading.column)
     if kind in (".csv", ".tsv"):
-        raise CorpusError(
-            f"{path} is a table in CSV; save it as .parquet or .jsonl (with pandas: "
-            f"read_csv(...).to_parquet(...)) and name the column with the text in corpus.column"
-        )
+        raise _table(path)
     if kind not in KINDS or kind == ".parquet":
         raise CorpusError(f"{path} is of type '{kind}'; stories are read from {READABLE}")
     with _reading(path, compression) as file:  # its first bytes show a wrong compression at once
@@ -75,8 +73,24 @@ def open_file(path: Path, reading: Reading) -> tuple[str, Iterator[str], int | N
     if _has_separator(path, compression, reading):
         stories = _opened(path, compression, reading, _separated)
         return f"text{packed}, stories parted by {SEPARATOR} lines", stories, None
+    if _has_columns(path, compression, reading):
+        raise _table(path)
     stories = _opened(path, compression, reading, _blocks)
     return f"text{packed}, stories parted by blank lines (no {SEPARATOR})", stories, None
+
+
+def _table(path: Path) -> CorpusError:
+    return CorpusError(
+        f"{path} is a table in CSV; save it as .parquet or .jsonl (with pandas: "
+        f"read_csv(...).to_parquet(...)) and name the column with the text in corpus.column"
+    )
+
+
+def _has_columns(path: Path, compression: str | None, reading: Reading) -> bool:
+    """Whether a text begins with a line of names of columns, the text's among them."""
+    with _reading(path, compression) as file:
+        names = re.split("[,;\t]", next(_lines(file, str(path), reading), "").strip())
+    return reading.column in [name.strip(' "') for name in names]
 
 
 @contextmanager

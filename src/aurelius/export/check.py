@@ -6,9 +6,8 @@ allows; a greedy story equal, or first differing where the two likeliest tokens 
 
 import math
 import random
-from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice, takewhile
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -102,9 +101,7 @@ def check(run: Path, progress: Progress = SILENT) -> tuple[list[Row], list[str]]
     if not (run / "export/huggingface/manifest.json").exists():
         raise RunError(f"{run} has no finished export; write it first: aurelius export {run}")
     model = RunModel.open(run, "cpu")
-    stories = list(islice(fitting(model, corpus.Texts(run / "corpus", "valid")), STORIES))
-    if not stories:
-        raise RunError(f"no held-out story of {run} fits the context of {model.context} tokens")
+    stories = [shortened(model, text) for text in corpus.Texts(run / "corpus", "valid", most=STORIES)]
     asked = task(model, [*ODD, *prompts(stories, 100)], stories)
     own = answers(model, asked)
     runtimes = list(found(run))
@@ -117,10 +114,11 @@ def check(run: Path, progress: Progress = SILENT) -> tuple[list[Row], list[str]]
     return rows, list(dict.fromkeys(text for text in runtimes if isinstance(text, str)))
 
 
-def fitting(model: RunModel, stories: Iterable[str]) -> Iterable[str]:
-    """Yield the stories that the model reads in one piece."""
-    most = model.context - len(model.prefix)
-    return (story for story in stories if len(model.encode(story)) <= most)
+def shortened(model: RunModel, story: str) -> str:
+    """Return as much of a story as the model reads in one piece."""
+    while len(model.prefix) + len(model.encode(story)) > model.context:
+        story = story[: len(story) * 3 // 4]
+    return story
 
 
 def prompts(stories: list[str], count: int, seed: int = 0) -> list[str]:

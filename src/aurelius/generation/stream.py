@@ -12,7 +12,11 @@ UNFINISHED = "\ufffd"  # what the first bytes of a character decode to
 
 
 def generate(
-    model: LanguageModel, prompt: str = "", sampling: Sampling | None = None, seed: int = 0
+    model: LanguageModel,
+    prompt: str = "",
+    sampling: Sampling | None = None,
+    seed: int = 0,
+    parse_special: bool = False,
 ) -> Iterator[str]:
     """Yield the continuation of ``prompt`` piece by piece, until the story ends.
 
@@ -25,6 +29,7 @@ def generate(
         prompt: the beginning; may be empty.
         sampling: temperature, min-p, top-k, top-p and the most tokens; the model's own by default.
         seed: the same seed, model and settings give the same story.
+        parse_special: special tokens typed in the prompt, such as ``</s>``, are tokens, not text.
 
     Raises:
         TokenizerError: the prompt is not encodable text.
@@ -32,7 +37,7 @@ def generate(
     """
     sampling = sampling or model.sampling
     random = torch.Generator().manual_seed(seed % 2**63)
-    ids = model.encode(prompt) if prompt else []
+    ids = model.encode(prompt, parse_special) if prompt else []
     half = model.context // 2
     fits = len(model.prefix) + len(ids) < model.context
     if not model.prefix and not ids:

@@ -1,0 +1,89 @@
+"""GGUF files, read back with the format's own library; llama.cpp itself is in test_runtimes.py."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gguf import GGUFReader, dequantize
+
+from aurelius import export
+from aurelius.errors import AureliusError, ModelError
+from aurelius.export import gguf
+from aurelius.export.folder import Folder
+from aurelius.recipe import Recipe
+
+
+@pytest.fixture(scope="module")
+def source(tiny_run: Path) -> Folder:
+    return Folder.read(tiny_run / "export/huggingface")
+
+
+def test_what_is_written_is_the_model(tiny, source: Folder, tmp_path: Path):
+    left = gguf.write(source, tmp_path, "tiny", ("F32",))
+    reader = GGUFReader(tmp_path / "tiny-F32.gguf")
+    value = {name: field.contents() for name, field in reader.fields.items()}
+    assert left == []
+    assert value["general.architecture"] == "llama"
+    assert value["llama.rope.freq_base"] == tiny.model.rope_theta
+    assert value["llama.context_length"] == 48 and value["llama.attention.head_count_kv"] == 2
+    assert value["tokenizer.ggml.add_space_prefix"] is False
+    assert value["tokenizer.ggml.bos_token_id"] == 3 and value["tokenizer.ggml.eos_token_id"] == 1
+    tensors = {tensor.name: tensor for tensor in reader.tensors}
+    assert len(tensors) == len(source.weights)
+    assert np.array_equal(tensors["token_embd.weight"].data, source.weights["model.embed_tokens.weight"])
+    q = source.weights["model.layers.0.self_attn.q_proj.weight"]  # 4 heads of 8: halves become neighbours
+    order = [head * 8 + half * 4 + i for head in range(4) for i in range(4) for half in range(2)]
+    assert np.array_equal(tensors["blk.0.attn_q.weight"].data, q[order])
+
+
+def test_rounded_types_are_near(source: Folder, tmp_path: Path):
+    wide = {name: np.tile(w, (1, 2)) if w.ndim == 2 else w for name, w in source.weights.items()}
+    shape = source.shape.model_copy(update={"d_mlp": 96, "d_model": 64, "heads": 4})
+    model = replace(source, shape=shape, weights=wide)
+    assert gguf.write(model, tmp_path, "wide") == []
+    for kind, most in (("F16", 1e-3), ("Q8_0", 1e-2), ("Q4_0", 0.15)):
+        tensor = {t.name: t for t in GGUFReader(tmp_path / f"wide-{kind}.gguf").tensors}["token_embd.weight"]
+        found, expected = dequantize(tensor.data, tensor.tensor_type), wide["model.embed_tokens.weight"]
+        assert np.abs(found - expected).max() <= most * np.abs(expected).max()
+
+
+def test_a_type_that_does_not_fit_the_shape(source: Folder, tmp_path: Path):
+    """`tiny` has an MLP of 48: 8 and 4 bits are left out, or refused where they were asked for."""
+    left = gguf.write(source, tmp_path, "tiny")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tiny-F16.gguf", "tiny-F32.gguf"]
+    assert len(left) == 2 and "model.d_mlp is 48" in left[0]
+    with pytest.raises(ModelError, match="Q8_0 stores 32 weights together"):
+        gguf.write(source, tmp_path / "other", "tiny", ("Q8_0",))
+    assert not (tmp_path / "other").exists()
+
+
+def test_the_cards_shape_is_sent_to_large_portable(source: Folder):
+    for name, problem in (("large", "the recipe large-portable has 992"), ("large-portable", "")):
+        model = replace(source, shape=Recipe.load(name).model)
+        assert problem in gguf.misfit(model, "Q8_0") and bool(problem) == bool(gguf.misfit(model, "Q8_0"))
+
+
+def test_a_tokenizer_that_llama_cpp_cannot_follow_is_refused(
+    tiny_run: Path, stories260k: Path, tmp_path: Path
+):
+    copy = Path(shutil.copytree(tiny_run / "export/huggingface", tmp_path / "copy"))
+    rules = json.loads((copy / "tokenizer.json").read_text())
+    rules["normalizer"]["normalizers"][0]["pattern"]["Regex"] = "$"
+    (copy / "tokenizer.json").write_text(json.dumps(rules))
+    for folder, words in (
+        (copy, "reference normalizer"),
+        (stories260k, "not a tokenizer that Aurelius made"),
+    ):
+        with pytest.raises(AureliusError, match=words):
+            gguf.write(Folder.read(folder), tmp_path / "out", "x")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_package_is_named(tiny, tiny_run: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "aurelius.export.gguf", None)
+    monkeypatch.delattr(export, "gguf", raising=False)
+    with pytest.raises(AureliusError, match=r"pip install 'aurelius-lm\[gguf\]'"):
+        export.to_gguf(tiny, tiny_run / "export/huggingface", tmp_path)

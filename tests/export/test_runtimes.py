@@ -1,0 +1,156 @@
+"""The exported files in every runtime: a small trained model, real texts cut anywhere, odd texts."""
+
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from aurelius.cli import main
+from aurelius.corpus.sources import open_path
+from aurelius.errors import RunError
+from aurelius.export import check, runtimes
+from aurelius.export.runtimes import Runtime
+from aurelius.lm import RunModel
+from aurelius.pipeline import run as run_pipeline
+
+NODE = Path(__file__).parent / "node"
+SETTINGS = {
+    "corpus.stories": 6000,
+    "model.d_mlp": 224,  # a multiple of 32: every type of GGUF fits
+    "training.steps": 300,
+    "evaluation.stories": 20,
+}
+
+
+@pytest.fixture(scope="module")
+def story_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train `pico` for a minute: what small random weights say is no test of 200 greedy tokens."""
+    out = tmp_path_factory.mktemp("runs") / "pico"
+    return run_pipeline("pico", out, overrides=SETTINGS, to=("onnx", "gguf"), device="cpu").folder
+
+
+@pytest.fixture(scope="module")
+def in_javascript():
+    if not (NODE / "node_modules").is_dir():
+        pytest.skip("no node_modules in tests/export/node: make test-long installs them")
+    os.environ["AURELIUS_NODE"] = str(NODE)
+    yield
+    del os.environ["AURELIUS_NODE"]
+
+
+@pytest.mark.long
+def test_every_runtime_agrees(story_run: Path, in_javascript):
+    rows, missing = check.check(story_run)
+    assert missing == []
+    assert {(row.runtime, row.kind) for row in rows} == {
+        ("numpy", "fp32"),
+        ("transformers", "fp32"),
+        *(("onnxruntime", kind) for kind in ("fp32", "fp16", "int8", "q4")),
+        *(("transformers.js", kind) for kind in ("fp32", "fp16", "int8", "q4")),
+        *(("llama.cpp", kind) for kind in ("F32", "F16", "Q8_0", "Q4_0")),
+    }
+    for row in rows:
+        assert row.problems == (), row
+    sizes = {(row.runtime, row.kind): row.bytes for row in rows}
+    assert sizes["llama.cpp", "Q4_0"] < sizes["llama.cpp", "Q8_0"] < sizes["llama.cpp", "F16"]
+
+
+@pytest.mark.long
+def test_ids_are_equal_on_500_real_beginnings_and_on_odd_texts(
+    story_run: Path, valid_sample: Path, in_javascript
+):
+    """Where a runtime cannot cut as the others do is asserted: the list is no longer than it must."""
+    model = RunModel.open(story_run, "cpu")
+    stories = [text for text in open_path(valid_sample).stories if text]
+    long = stories[0] * (100_000 // len(stories[0]) + 1)
+    asked = check.task(
+        model, [*check.ODD, long, *check.prompts(stories, 500)], [check.shortened(model, stories[0])]
+    )
+    own = check.answers(model, asked)
+    tried = set()
+    for runtime in runtimes.found(story_run):
+        if not isinstance(runtime, Runtime) or runtime.kind not in ("fp32", "F32"):
+            continue
+        given = runtime.answer(asked)
+        if given.ids is None or own.ids is None:
+            continue
+        tried.add(runtime.name)
+        skip = 0 if runtime.adds else 2
+        known = check.KNOWN.get(runtime.name, lambda text: False)
+        for text, found, expected in zip(asked.texts, given.ids, own.ids, strict=True):
+            assert (found == expected[skip:]) != known(text), (runtime.name, text[:50])
+    assert tried == {"transformers", "transformers.js", "llama.cpp"}
+
+
+@pytest.mark.long
+def test_a_chat_with_llama_cpp_begins_as_training_did(story_run: Path, in_javascript):
+    """The template types <s> and the last space; llama.cpp puts <sink> before all."""
+    script = """
+        import { getLlama, resolveChatWrapper, LlamaText } from "node-llama-cpp";
+        process.execArgv = [];
+        const llama = await getLlama({ gpu: false, build: "never", logLevel: "error", progressLogs: false });
+        const model = await llama.loadModel({ modelPath: process.argv[2] });
+        const template = model.fileInfo.metadata.tokenizer.chat_template;
+        const { Template } = await import("@huggingface/jinja");
+        const messages = [{ role: "user", content: "Once upon a time" }];
+        const text = new Template(template).render({ messages });
+        console.log(JSON.stringify([model.tokens.shouldPrependBosToken, model.tokens.bos,
+                                    ...model.tokenize(text, true)]));
+        process.exit(0);
+    """
+    gguf = next((story_run / "export/gguf").glob("*-F32.gguf"))
+    command = ["node", "--input-type=module", "-", str(gguf)]
+    done = subprocess.run(command, input=script, cwd=NODE, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    model = RunModel.open(story_run, "cpu")
+    assert json.loads(done.stdout.splitlines()[-1]) == [
+        True,
+        *model.prefix,
+        *model.encode("Once upon a time"),
+    ]
+
+
+def test_without_an_export_there_is_nothing_to_check(tmp_path: Path):
+    with pytest.raises(RunError, match="has no finished export"):
+        check.check(tmp_path)
+
+
+def test_a_disagreement_is_found(tiny_run: Path):
+    """The check can fail: answers that are off are called problems."""
+    model = RunModel.open(tiny_run, "cpu")
+    stories = ["A cat sat on a mat.", "A dog ran."]
+    asked = check.task(model, [*check.ODD, *check.prompts(stories, 5)], stories)
+    own = check.answers(model, asked)
+    file = tiny_run / "export/huggingface/model.safetensors"
+    runtime = Runtime("transformers", "fp32", file, lambda task: own)
+    timed = replace(own, seconds=1.0)
+    assert check.compare(runtime, timed, model, own, asked, stories).problems == ()
+    assert own.ids and own.greedy
+    spoilt = {
+        "other ids": {"ids": [ids[:-1] for ids in own.ids]},
+        "logits": {"logits": [logits + 0.01 for logits in own.logits]},
+        "greedy": {"greedy": [5 if token != 5 else 6 for token in own.greedy]},
+    }
+    for words, change in spoilt.items():
+        row = check.compare(runtime, replace(timed, **change), model, own, asked, stories)
+        assert len(row.problems) == 1 and row.problems[0].startswith(words)
+    coarse = replace(runtime, kind="int8")
+    worse = replace(timed, logits=[logits * 0.5 for logits in own.logits])
+    assert "bits per byte" in check.compare(coarse, worse, model, own, asked, stories).problems[0]
+
+
+def test_the_command_prints_one_table(tiny_run: Path, tmp_path: Path, capsys):
+    run = shutil.copytree(tiny_run, tmp_path / "tiny")
+    assert main(["export", str(run), "--to", "onnx,gguf", "--check", "--device", "cpu"]) == 0
+    out = capsys.readouterr().out
+    for words in ("onnxruntime", "numpy", "transformers", "not asked: llama.cpp", "left out, Q8_0"):
+        assert words in out
+    assert (run / "export/onnx/manifest.json").exists() and (run / "export/gguf/manifest.json").exists()
+    assert main(["export", str(run), "--to", "onnx"]) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert main(["export", str(run), "--to", "coreml"]) == 2
+    assert "the targets are huggingface, onnx, gguf" in capsys.readouterr().err
