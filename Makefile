@@ -6,6 +6,7 @@ MINUTES ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 OLD := .venv-4.57
+NODE := tests/export/node/node_modules
 
 .PHONY: demo test test-long lint clean
 
@@ -17,7 +18,7 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest
 
-test-long: $(VENV)/.installed $(OLD)/.installed
+test-long: $(VENV)/.installed $(OLD)/.installed $(NODE)/.installed
 	$(BIN)/python -m pytest -m long
 
 lint: $(VENV)/.installed
@@ -37,5 +38,10 @@ $(OLD)/.installed: tests/export/requirements-4.57.lock
 	$(OLD)/bin/pip install --quiet -r $<
 	touch $@
 
+# transformers.js and a prebuilt llama.cpp; install scripts would download what the tests do not use.
+$(NODE)/.installed: tests/export/node/package-lock.json
+	cd tests/export/node && npm ci --silent --ignore-scripts --no-audit --no-fund
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(OLD) build runs
+	rm -rf $(VENV) $(OLD) $(NODE) build runs

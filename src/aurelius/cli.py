@@ -95,6 +95,15 @@ def _parser() -> argparse.ArgumentParser:
     _device_option(generate)
     generate.set_defaults(act=_generate)
 
+    publish = verbs.add_parser("publish", help="put a run on the Hugging Face hub; shows it first")
+    publish.add_argument("run", metavar="RUN", help="a run folder or recipe; what is not done yet is done")
+    publish.add_argument("repo", metavar="OWNER/NAME", help="the model's name on the hub")
+    publish.add_argument("--send", action="store_true", help="upload; without it nothing leaves this machine")
+    publish.add_argument("--private", action="store_true", help="make the repository a private one")
+    publish.add_argument("--collection", default="", metavar="SLUG", help="add the model to this collection")
+    publish.add_argument("--license", default="", help="of the weights, as the hub spells it (apache-2.0)")
+    publish.set_defaults(act=_publish)
+
     watch = verbs.add_parser("watch", help="draw a run's training in the terminal while it goes on")
     watch.add_argument("run", metavar="RUN", help="a run folder")
     watch.add_argument("--once", action="store_true", help="draw what is there and end")
@@ -217,6 +226,23 @@ def _export(options: argparse.Namespace) -> None:
         print(f"not asked: {reason}")
     if problems := [f"{row.runtime} {row.kind}: {text}" for row in rows for text in row.problems]:
         raise ModelError(f"{len(problems)} disagreements: {'; '.join(problems)}")
+
+
+def _publish(options: argparse.Namespace) -> None:
+    from aurelius.export import hub
+    from aurelius.pipeline import run
+
+    progress = _progress(sys.stderr)
+    folder = run(options.run, to=("onnx", "gguf"), progress=progress).folder
+    found = hub.prepare(folder, options.repo, options.license, progress)
+    for name, size in found.files.items():
+        print(f"{size / 1e6:9.3f} MB  {name}")
+    if options.send:
+        print(f"published: {hub.send(found, options.private, options.collection, progress)}")
+        return
+    print(f"nothing was sent; read {found.folder / 'README.md'}, then add --send")
+    if not options.license:
+        print("no licence is stated; --license apache-2.0, for one, states it")
 
 
 def _run(options: argparse.Namespace) -> Path:

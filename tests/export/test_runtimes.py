@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 from aurelius.cli import main
 from aurelius.corpus.sources import open_path
 from aurelius.errors import RunError
-from aurelius.export import check, runtimes
+from aurelius.export import check, hub, runtimes
 from aurelius.export.runtimes import Runtime
 from aurelius.lm import RunModel
 from aurelius.pipeline import run as run_pipeline
@@ -112,6 +114,35 @@ def test_a_chat_with_llama_cpp_begins_as_training_did(story_run: Path, in_javasc
         *model.prefix,
         *model.encode("Once upon a time"),
     ]
+
+
+@pytest.mark.long
+def test_every_snippet_of_the_card_runs(story_run: Path, in_javascript):
+    """As they stand, but that the model's name on the hub becomes the folder that would be there."""
+    rows, _ = check.check(story_run)
+    folder = hub.assemble(story_run, rows, "someone/tales", "mit").folder
+    card = (folder / "README.md").read_text().replace('snapshot_download("someone/tales")', repr(str(folder)))
+    card = card.replace("someone/tales", str(folder)).replace(
+        "pico-Q8_0.gguf", str(folder / "pico-Q8_0.gguf")
+    )
+    snippets = re.findall(r"```(python|javascript)\n(.*?)```", card, re.S)
+    assert [language for language, _ in snippets].count("javascript") == 2 and len(snippets) == 5
+    for language, code in snippets:
+        command = [sys.executable, "-"]
+        if language == "javascript":
+            command = ["node", "--input-type=module", "-"]
+            if "transformers" in code:
+                local = "env.allowRemoteModels = false; env.localModelPath = '/';"
+                code = f"import {{ env }} from '@huggingface/transformers'; {local}\n{code}"
+            else:
+                code = code.replace(
+                    "await getLlama()", "(process.execArgv = [], await getLlama({ gpu: false }))"
+                )
+        done = subprocess.run(
+            command, input=code, cwd=NODE, capture_output=True, text=True, timeout=250, check=False
+        )
+        assert done.returncode == 0, f"{code}\n{done.stderr}"
+        assert len(done.stdout.split()) > 8, code
 
 
 def test_without_an_export_there_is_nothing_to_check(tmp_path: Path):

@@ -81,6 +81,7 @@ class Row:
     runtime: str
     version: str
     kind: str
+    path: Path
     bytes: int
     ids: tuple[int, int] | None
     logits: float  # the largest difference
@@ -181,7 +182,7 @@ def compare(
         if limit.logits < math.inf and not good:
             problems.append(f"greedy story {told}")
     return Row(
-        runtime.name, given.version, runtime.kind, runtime.path.stat().st_size,
+        runtime.name, given.version, runtime.kind, runtime.path, runtime.path.stat().st_size,
         ids, apart, bits, cost, told, rate, tuple(problems),
     )  # fmt: skip
 

@@ -1,16 +1,13 @@
 """A folder that stock transformers loads, 4.57 and 5, with no custom code."""
 
-import json
 from pathlib import Path
-from string import Template
 from typing import Any
 
-from aurelius.artifacts import read_json, write_bytes, write_json
+from aurelius.artifacts import write_bytes, write_json
+from aurelius.export.card import card
 from aurelius.recipe import Recipe
 from aurelius.training.checkpoint import latest
 from aurelius.vocabulary import BOS, EOS
-
-SHOWN = ("do_sample", "temperature", "min_p", "max_new_tokens")  # in the card's snippet
 
 
 def write(recipe: Recipe, run: Path, out: Path) -> None:
@@ -24,7 +21,7 @@ def write(recipe: Recipe, run: Path, out: Path) -> None:
     write_json(out / "config.json", config(recipe))
     write_json(out / "generation_config.json", generation_config(recipe))
     write_json(out / "tokenizer_config.json", tokenizer_config(recipe))
-    write_bytes(out / "README.md", card(recipe, run).encode())
+    write_bytes(out / "README.md", card(recipe, run, generation_config(recipe)).encode())
 
 
 def config(recipe: Recipe) -> dict[str, Any]:
@@ -83,43 +80,3 @@ def tokenizer_config(recipe: Recipe) -> dict[str, Any]:
         "clean_up_tokenization_spaces": False,
         "split_special_tokens": True,  # "</s>" typed by a user stays text
     }
-
-
-def card(recipe: Recipe, run: Path) -> str:
-    """Return the model card, its figures taken from the run's evaluation."""
-    report = read_json(run / "evaluation" / "report.json")
-    source = read_json(run / "corpus" / "report.json")
-    shape, figures, packed = recipe.model, report["documentwise"], report["packed"]
-    trained = report["trained"]
-    packed_line = "not measured: fewer held-out tokens than one block"
-    if packed:
-        plain, card_way = packed["nats_per_token"], packed["nats_per_token_with_begin"]
-        packed_line = f"{plain:.4f} nats a token ({card_way:.4f} with `<s>` as a target)"
-    given = recipe.corpus.source
-    sources = [given] if isinstance(given, str) else given
-    # A path is the author's own business.
-    origin = " and ".join(name if name.startswith("hf:") else Path(name).name for name in sources)
-    hub = dict.fromkeys("/".join(s[3:].split("/")[:2]) for s in sources if s.startswith("hf:"))
-    metadata = "datasets:\n" + "".join(f"- {name}\n" for name in hub) if hub else ""
-    settings = generation_config(recipe)
-    template = Template((Path(__file__).parent / "card.md").read_text(encoding="utf-8"))
-    return template.substitute(
-        metadata=metadata,
-        name=recipe.name,
-        parameters=f"{report['parameters']:,}",
-        shape=f"{shape.layers} layers, width {shape.d_model}, MLP {shape.d_mlp}, {shape.heads} query heads, "
-        f"{shape.kv_heads} key/value heads, context {shape.context}, "
-        f"vocabulary {recipe.tokenizer.vocab_size}",
-        source=origin,
-        stories=f"{source['train']['stories']:,}",
-        tokens=f"{trained['tokens']:,}",
-        epochs=f"{trained['epoch']:.1f}",
-        steps=f"{trained['step']:,}",
-        bits_per_byte=f"{figures['bits_per_byte']:.4f} ± {figures['standard_error']:.4f}",
-        nats=f"{figures['nats_per_token']:.4f}",
-        packed=packed_line,
-        documents=f"{figures['documents']:,}",
-        prompt=json.dumps(report["samples"][0]["prompt"]),
-        sample=report["samples"][0]["text"].replace("\n", "\n> "),
-        sampling=", ".join(f"{name}={settings[name]}" for name in SHOWN if name in settings),
-    )

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from aurelius.errors import ModelError
 from aurelius.export import onnx, reference
 from aurelius.export.folder import read_shape
+from aurelius.lm import TransformersModel
 
 THREADS = 2
 HOURGLASS = 1800  # seconds a runtime in JavaScript may take
@@ -137,16 +138,13 @@ def _numpy(folder: Path, task: Task) -> Answers:
 
 @torch.no_grad()
 def _transformers(folder: Path, task: Task) -> Answers:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    logits = [model(torch.tensor([ids])).logits[0].numpy() for ids in task.sequences]
+    stock = TransformersModel(str(folder), "cpu")
+    logits = [stock.logits(torch.tensor([ids]))[0].numpy() for ids in task.sequences]
     started = time.perf_counter()
-    output = model.generate(torch.tensor([task.opening]), do_sample=False, max_new_tokens=task.count)
+    output = stock.model.generate(torch.tensor([task.opening]), do_sample=False, max_new_tokens=task.count)
     seconds = time.perf_counter() - started
     greedy = output[0, len(task.opening) :].tolist()
-    ids = [tokenizer(text, verbose=False).input_ids for text in task.texts]
+    ids = [stock.tokenizer(text, verbose=False).input_ids for text in task.texts]
     return Answers(version("transformers"), logits, ids, greedy, seconds)
 
 

@@ -1,0 +1,173 @@
+"""The model card: what a run measured and decided, as the page that is published with its model."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from aurelius.artifacts import read_json
+from aurelius.recipe import Recipe
+
+if TYPE_CHECKING:
+    from aurelius.export.check import Row
+
+SHOWN = ("do_sample", "temperature", "min_p", "max_new_tokens")  # in the snippets
+CURVE = 12  # points of the learning curve
+LICENCES = {"roneneldan/TinyStories": "CDLA-Sharing-1.0"}  # of corpora, by their name on the hub
+
+
+def card(
+    recipe: Recipe,
+    run: Path,
+    sampling: dict[str, Any],
+    rows: "Sequence[Row]" = (),
+    repo: str = "",
+    license: str = "",
+) -> str:
+    """Return the model card.
+
+    Args:
+        recipe: the run's.
+        run: its folder, evaluated.
+        sampling: the published ``generation_config.json``.
+        rows: how the runtimes did with the files published beside the weights; none: there are none.
+        repo: the model's name on the hub.
+        license: of the weights, as the hub spells it.
+    """
+    report = read_json(run / "evaluation" / "report.json")
+    corpus = read_json(run / "corpus" / "report.json")
+    shape, figures, trained = recipe.model, report["documentwise"], report["trained"]
+    sources, hub = origin(recipe)
+    settings = ", ".join(f"{name}={sampling[name]}" for name in SHOWN if name in sampling)
+    prompt = report["samples"][0]["prompt"]
+    values = {
+        "metadata": metadata(recipe, report, hub, repo, license),
+        "name": repo.split("/")[-1] or recipe.name,
+        "path": json.dumps(repo or "."),
+        "parameters": f"{report['parameters']:,}",
+        "shape": f"{shape.layers} layers, width {shape.d_model}, MLP {shape.d_mlp}, "
+        f"{shape.heads} query heads, {shape.kv_heads} key/value heads, context {shape.context}, "
+        f"vocabulary {recipe.tokenizer.vocab_size}",
+        "source": " and ".join(sources),
+        "licences": "".join(f"; {name}: {LICENCES[name]}" for name in hub if name in LICENCES),
+        "stories": f"{corpus['train']['stories']:,}",
+        "tokens": f"{trained['tokens']:,}",
+        "epochs": f"{trained['epoch']:.1f}",
+        "steps": f"{trained['step']:,}",
+        "time": f"{trained['seconds'] / 60:.0f} minutes on {trained['device']}",
+        "bits_per_byte": f"{figures['bits_per_byte']:.4f} ± {figures['standard_error']:.4f}",
+        "nats": f"{figures['nats_per_token']:.4f}",
+        "packed": packed(report["packed"]),
+        "documents": f"{figures['documents']:,}",
+        "prompt": json.dumps(prompt),
+        "spaced": json.dumps(prompt + " "),
+        "begun": json.dumps(f"<s>{prompt} "),
+        "samples": "\n\n".join("> " + sample["text"].replace("\n", "\n> ") for sample in report["samples"]),
+        "sampling": settings,
+        "temperature": sampling.get("temperature", 0),
+        "tokens_written": sampling["max_new_tokens"],
+        "curve": curve(run / "training" / "metrics.jsonl"),
+        "decisions": decisions(recipe),
+    }
+    values["runtimes"] = ""
+    if rows:
+        gguf = next((row.path.name for row in rows if row.runtime == "llama.cpp" and row.kind == "Q8_0"), "")
+        values |= {"table": table(rows), "gguf": gguf or f"{recipe.name}-F16.gguf", "repo": repo}
+        values["runtimes"] = _filled("card-runtimes.md", values)
+    return _filled("card.md", values)
+
+
+def _filled(name: str, values: dict[str, Any]) -> str:
+    template = Template((Path(__file__).parent / name).read_text(encoding="utf-8"))
+    return template.substitute(values)
+
+
+def origin(recipe: Recipe) -> tuple[list[str], list[str]]:
+    """Return how a card names the corpus, and the datasets of the hub among its sources."""
+    given = recipe.corpus.source
+    sources = [given] if isinstance(given, str) else given
+    # A path is the author's own business.
+    names = [name if name.startswith("hf:") else Path(name).name for name in sources]
+    return names, list(dict.fromkeys("/".join(s[3:].split("/")[:2]) for s in sources if s.startswith("hf:")))
+
+
+def metadata(recipe: Recipe, report: dict[str, Any], hub: list[str], repo: str, license: str) -> str:
+    """Return the card's YAML, results included (https://huggingface.co/docs/hub/model-cards)."""
+    name = repo.split("/")[-1] or recipe.name
+    figures = report["documentwise"]
+    values = [(key, figures[key]) for key in ("bits_per_byte", "bits_per_byte_text", "nats_per_token")]
+    results = {
+        "task": {"type": "text-generation"},
+        "dataset": {"type": hub[0] if hub else "stories", "name": "held-out stories of its corpus"},
+        "metrics": [{"type": key, "name": key.replace("_", " "), "value": value} for key, value in values],
+    }
+    fields: dict[str, Any] = {
+        "language": "en",
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["llama", "tiny-language-model", "stories", "aurelius"],
+    }
+    fields |= {"license": license} if license else {}
+    fields |= {"datasets": hub} if hub else {}
+    fields["model-index"] = [{"name": name, "results": [results]}]
+    return yaml.safe_dump(fields, sort_keys=False).strip()
+
+
+def packed(figures: dict[str, Any] | None) -> str:
+    """Write the packed loss, where there was one."""
+    if not figures:
+        return "not measured: fewer held-out tokens than one block"
+    plain, card_way = figures["nats_per_token"], figures["nats_per_token_with_begin"]
+    return f"{plain:.4f} nats a token ({card_way:.4f} with `<s>` as a target)"
+
+
+def curve(metrics: Path) -> str:
+    """Return the learning curve, bits per byte on held-out blocks, as a table of a dozen points."""
+    lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    points = [line for line in lines if "valid_bits_per_byte" in line]
+    if not points:
+        return "Not measured during this training."
+    chosen = sorted({round(n * (len(points) - 1) / (CURVE - 1)) for n in range(CURVE)})
+    rows = [f"| {points[n]['tokens']:,} | {points[n]['valid_bits_per_byte']:.4f} |" for n in chosen]
+    return "\n".join(["| tokens | bits per byte |", "|---:|---:|", *rows])
+
+
+def decisions(recipe: Recipe) -> str:
+    """Return what was decided and why, for what this recipe says."""
+    t = recipe.training
+    split = "parted from words" if recipe.tokenizer.split == "separate" else "left on words"
+    optimizer = (
+        f"Muon ({t.muon_learning_rate:g}, momentum {t.momentum:g}) for the matrices, AdamW "
+        f"({t.learning_rate:g}) for the rest: a lower loss with the same tokens than AdamW alone"
+        if t.optimizer == "muon"
+        else f"AdamW ({t.learning_rate:g}) for all weights"
+    )
+    embedded = recipe.tokenizer.vocab_size * recipe.model.d_model
+    sees = "its own story" if t.attention == "story" else "its whole block"
+    found = [
+        f"Tokenizer: BPE of words with their trailing space, punctuation {split}; 256 byte tokens spell what "
+        "the vocabulary lacks. The first token after a prompt then begins a word, as in training.",
+        f"Every block begins with `<sink>`; {t.story_start:.0%} of the blocks begin with a story, as every "
+        f"prompt does. A token sees {sees}.",
+        f"Optimizer: {optimizer}.",
+        f"Rate: up over {t.warmup:.0%} of the steps, then constant, down to {t.final_rate:.0%} of the peak "
+        f"over the last {t.decay:.0%}. Weight decay {t.weight_decay:g}. {t.batch} blocks a step.",
+        f"Embeddings and head are one matrix, {embedded / recipe.parameters:.0%} of all parameters.",
+        f"Seed {t.seed}.",
+    ]
+    return "\n".join(f"- {text}" for text in found)
+
+
+def table(rows: "Sequence[Row]") -> str:
+    """Return what the files cost, each as its runtime measured it."""
+    lines = ["| file | MB | runtime | bits per byte | cost |", "|---|---:|---|---:|---:|"]
+    for row in rows:
+        if row.runtime != "numpy":
+            lines.append(
+                f"| `{row.path.name}` | {row.bytes / 1e6:.1f} | {row.runtime} {row.version} | "
+                f"{row.bits_per_byte:.4f} | {row.cost:+.2%} |"
+            )
+    return "\n".join(lines)

@@ -1,0 +1,127 @@
+"""Publishing on the Hugging Face hub: one repository with weights, ONNX and GGUF files, and the card.
+
+What is to be sent lies in ``export/hub`` of the run first; only `send` lets it leave this machine.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from aurelius.artifacts import MANIFEST, write_bytes
+from aurelius.errors import HubError, RecipeError, RunError, first_line
+from aurelius.export.card import card
+from aurelius.export.check import Row, check
+from aurelius.export.huggingface import generation_config
+from aurelius.progress import SILENT, Progress
+from aurelius.recipe import Recipe
+
+NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+TRIES = 3
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What is to be in the repository: files by name with their sizes (bytes)."""
+
+    repo: str
+    folder: Path
+    files: dict[str, int]
+
+
+def prepare(run: Path, repo: str, license: str = "", progress: Progress = SILENT) -> Publication:
+    """Put a repository together in ``export/hub`` of a run, its files checked in every runtime that is here.
+
+    Args:
+        run: a run folder, exported.
+        repo: ``owner/name`` on the hub.
+        license: of the weights, as the hub spells it (``apache-2.0``).
+        progress: told the runtimes asked.
+
+    Raises:
+        RecipeError: ``repo`` is no such name.
+        RunError: the run is not exported, or a runtime disagrees with it.
+    """
+    if not NAME.fullmatch(repo):
+        raise RecipeError(f"'{repo}' is no name of a model on the hub; give owner/name")
+    rows, missing = check(run, progress)
+    if problems := [f"{row.runtime} {row.kind}: {text}" for row in rows for text in row.problems]:
+        raise RunError(f"{run} is not published, its exports disagree: {'; '.join(problems)}")
+    for reason in missing:
+        progress.note(f"not checked: {reason}")
+    return assemble(run, rows, repo, license)
+
+
+def assemble(run: Path, rows: list[Row], repo: str, license: str) -> Publication:
+    """Lay the repository out in ``export/hub``, where the runtimes look for their files."""
+    recipe, export = Recipe.load(run), run / "export"
+    out = export / "hub"
+    shutil.rmtree(out, ignore_errors=True)
+    wanted = [path for path in (export / "huggingface").iterdir() if path.name not in (MANIFEST, "README.md")]
+    for path in [*wanted, *(export / "onnx").glob("onnx/*.onnx"), *(export / "gguf").glob("*.gguf")]:
+        target = out / ("onnx" if path.suffix == ".onnx" else "") / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+    text = card(recipe, run, generation_config(recipe), rows, repo, license)
+    write_bytes(out / "README.md", text.encode())
+    files = {p.relative_to(out).as_posix(): p.stat().st_size for p in sorted(out.rglob("*")) if p.is_file()}
+    return Publication(repo, out, files)
+
+
+def send(what: Publication, private: bool = False, collection: str = "", progress: Progress = SILENT) -> str:
+    """Upload a publication as one commit; return the commit's address.
+
+    Args:
+        what: see `prepare`.
+        private: make the repository a private one, if it is made.
+        collection: the slug of a collection to add the model to.
+        progress: told what is sent and what is tried again.
+
+    Raises:
+        HubError: the hub refused or could not be reached; the repository's files are then as they were.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.utils import disable_progress_bars
+
+    disable_progress_bars()  # the library never prints
+    api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
+    message = "Publish with Aurelius"
+    _tried(what.repo, lambda: api.create_repo(what.repo, private=private, exist_ok=True), progress)
+    progress.note(f"sending {len(what.files)} files, {sum(what.files.values()) / 1e6:.1f} MB")
+    commit = _tried(
+        what.repo,
+        lambda: api.upload_folder(repo_id=what.repo, folder_path=what.folder, commit_message=message),
+        progress,
+    )
+    if collection:
+        _tried(
+            collection,
+            lambda: api.add_collection_item(collection, what.repo, "model", exists_ok=True),
+            progress,
+        )
+    return commit.commit_url
+
+
+def _tried(what: str, call: Callable[[], T], progress: Progress) -> T:
+    """Call the hub, again where it was the hub's or the network's fault."""
+    from huggingface_hub.errors import LocalTokenNotFoundError
+
+    for left in reversed(range(TRIES)):
+        try:
+            return call()
+        except LocalTokenNotFoundError:
+            raise HubError("no token of the hub is known here; log in first: hf auth login") from None
+        except Exception as error:  # the hub's own errors, its HTTP library's, and the system's
+            answer = getattr(error, "response", None)
+            status = getattr(answer, "status_code", 0)
+            if status in (401, 403):
+                advice = "log in (hf auth login) with a token that may write there"
+                raise HubError(f"the hub refuses {what} ({status}); {advice}") from None
+            if 0 < status < 500 or not left:
+                raise HubError(f"{what} on the hub: {first_line(error)}") from None
+            progress.note(f"the hub: {first_line(error)}; once more")
+    raise AssertionError("unreachable")

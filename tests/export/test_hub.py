@@ -1,0 +1,197 @@
+"""Publishing, against a small stand-in of the hub that `HF_ENDPOINT` names."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import yaml
+
+from aurelius.errors import HubError, RecipeError, RunError
+from aurelius.export import hub
+from aurelius.pipeline import run as run_pipeline
+
+TOKEN = "hf_secretSecretSecretSecret"
+MEMBER = {"_id": "1", "type": "model", "position": 0, "id": "someone/tales"}
+COLLECTION = {
+    "slug": "someone/tiny",
+    "title": "Tiny",
+    "owner": {"name": "someone"},
+    "items": [MEMBER],
+    "lastUpdated": "2026-01-01T00:00:00.000Z",
+    "position": 0,
+    "private": False,
+    "theme": "blue",
+    "upvotes": 0,
+    "description": "",
+}
+
+
+class Hub(BaseHTTPRequestHandler):
+    """Takes repositories, files and members of collections, and keeps them."""
+
+    files: dict[str, int] = {}  # noqa: RUF012
+    asked: list[str] = []  # noqa: RUF012
+    fails: dict[str, list[int]] = {}  # noqa: RUF012  statuses to answer with first, by part of the path
+    made: dict = {}  # noqa: RUF012
+
+    def do_GET(self) -> None:
+        self.reply({"error": "Repository not found"}, 404)
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        Hub.asked.append(self.path)
+        for part, statuses in Hub.fails.items():
+            if part in self.path and statuses:
+                return self.reply({"error": "out of order"}, statuses.pop(0))
+        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            return self.reply({"error": "Invalid token"}, 401)
+        home = f"http://{self.headers['Host']}/someone/tales"
+        if self.path == "/api/repos/create":
+            Hub.made = json.loads(body)
+            self.reply({"url": home, "name": "someone/tales"})
+        elif "/preupload/" in self.path:
+            sizes = {file["path"]: file["size"] for file in json.loads(body)["files"]}
+            modes = [
+                {"path": path, "uploadMode": "lfs" if size > 40_000 else "regular", "shouldIgnore": False}
+                for path, size in sizes.items()
+            ]
+            self.reply({"files": modes})
+        elif self.path.endswith("/objects/batch"):
+            found = json.loads(body)["objects"]
+            upload = {"upload": {"href": f"{home}/put"}}
+            self.reply({"transfer": "basic", "objects": [{**f, "actions": upload} for f in found]})
+        elif "/commit/" in self.path:
+            for line in map(json.loads, body.splitlines()):
+                if line["key"] in ("file", "lfsFile"):
+                    Hub.files[line["value"]["path"]] = line["value"].get("size", -1)
+            self.reply({"success": True, "commitOid": "c" * 40, "commitUrl": f"{home}/commit/{'c' * 40}"})
+        elif self.path.startswith("/api/collections/"):
+            self.reply(COLLECTION)
+        elif self.path == "/api/validate-yaml":
+            self.reply({"errors": [], "warnings": []})
+        else:
+            self.reply({"error": "unknown"}, 404)
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.reply({})
+
+    def reply(self, answer: dict, status: int = 200) -> None:
+        content = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    found = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=found.serve_forever, daemon=True).start()
+    Hub.files, Hub.asked, Hub.fails = {}, [], {}
+    yield f"http://127.0.0.1:{found.server_port}"
+    found.shutdown()
+
+
+@pytest.fixture(scope="module")
+def exported(tiny, tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    copy = Path(shutil.copytree(tiny_run, tmp_path_factory.mktemp("publish") / "tiny"))
+    return run_pipeline(tiny, copy, to=("onnx", "gguf"), device="cpu").folder
+
+
+def publish(
+    run: Path, home: Path, server: str, *more: str, token: str = TOKEN
+) -> subprocess.CompletedProcess:
+    """Run the command as a user does; the library reads its endpoint when it is imported."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))}
+    env = clean | {"HF_ENDPOINT": server, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "*"}
+    env |= {"HF_TOKEN": token} if token else {}
+    command = [sys.executable, "-m", "aurelius", "publish", str(run), "someone/tales", *more]
+    return subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+
+
+def test_a_dry_run_shows_everything_and_sends_nothing(exported: Path, tmp_path: Path, server: str):
+    done = publish(exported, tmp_path, server)
+    assert done.returncode == 0, done.stderr
+    for words in ("README.md", "onnx/model_quantized.onnx", "tiny-F16.gguf", "nothing was sent", "--license"):
+        assert words in done.stdout
+    assert Hub.asked == []
+
+
+def test_one_commit_holds_what_was_shown(exported: Path, tmp_path: Path, server: str):
+    Hub.fails = {"/commit/": [503], "/api/repos/create": [500, 502]}
+    more = ("--private", "--collection", "someone/tiny", "--license", "apache-2.0")
+    done = publish(exported, tmp_path, server, "--send", *more)
+    assert done.returncode == 0, done.stderr
+    folder = exported / "export/hub"
+    there = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    assert set(Hub.files) == there and "model.safetensors" in there and "manifest.json" not in there
+    assert Hub.made.get("private") or Hub.made.get("visibility") == "private"
+    assert "/api/collections/someone/tiny/items" in Hub.asked
+    assert f"published: {server}/someone/tales/commit/" in done.stdout
+    assert TOKEN not in done.stdout + done.stderr
+    assert not any(TOKEN in path.read_text(errors="replace") for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize(
+    ("fails", "token", "words"),
+    [
+        ({}, "", "log in"),
+        ({}, "hf_wrongWrongWrong", "log in"),
+        ({"/api/repos/create": [403]}, TOKEN, "the hub refuses someone/tales (403)"),
+        ({"/commit/": [500] * 9}, TOKEN, "someone/tales on the hub"),
+        ({"/commit/": [400]}, TOKEN, "someone/tales on the hub"),
+    ],
+)
+def test_what_the_hub_refuses_is_one_line(
+    exported: Path, tmp_path: Path, server: str, monkeypatch, fails: dict, token: str, words: str
+):
+    Hub.fails = fails
+    monkeypatch.setenv("HF_ENDPOINT", server)
+    monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "none"))
+    monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(HubError) as caught:
+        hub.send(hub.assemble(exported, [], "someone/tales", ""))
+    assert Hub.files == {}
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+    assert not token or token not in str(caught.value)
+
+
+def test_no_answer_is_one_line(exported: Path, tmp_path: Path):
+    done = publish(exported, tmp_path, "http://127.0.0.1:9", "--send")
+    assert done.returncode == 1 and "on the hub" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_names_and_runs_that_cannot_be_published(exported: Path, tmp_path: Path):
+    with pytest.raises(RecipeError, match="give owner/name"):
+        hub.prepare(exported, "tales")
+    with pytest.raises(RunError, match="has no finished export"):
+        hub.prepare(tmp_path, "someone/tales")
+
+
+def test_the_card_of_a_publication(exported: Path, tmp_path: Path, server: str):
+    assert publish(exported, tmp_path, server, "--license", "mit").returncode == 0
+    text = (exported / "export/hub/README.md").read_text()
+    _, head, body = text.split("---\n", 2)
+    fields = yaml.safe_load(head)
+    report = json.loads((exported / "evaluation/report.json").read_text())["documentwise"]
+    assert fields["license"] == "mit" and fields["pipeline_tag"] == "text-generation"
+    metrics = {m["type"]: m["value"] for m in fields["model-index"][0]["results"][0]["metrics"]}
+    assert metrics["bits_per_byte"] == report["bits_per_byte"]
+    assert fields["model-index"][0]["name"] == "tales"
+    for words in ("| tokens | bits per byte |", "`model_q4.onnx`", "llama-cli -hf someone/tales", "Muon"):
+        assert words in body
+    assert len(re.findall(r"^> ", body, re.M)) >= 3, "all samples"
+    assert not re.search(r"\$[{a-z]", body) and str(exported) not in text
