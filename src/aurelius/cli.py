@@ -104,6 +104,14 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument("--license", default="", help="of the weights, as the hub spells it (apache-2.0)")
     publish.set_defaults(act=_publish)
 
+    bring = verbs.add_parser("import", help="make a run of a Hugging Face Llama or a llama2.c .bin")
+    bring.add_argument("source", metavar="FOLDER_OR_BIN")
+    bring.add_argument("--out", metavar="FOLDER", help="the run folder (default: runs/NAME)")
+    bring.add_argument("--tokenizer", metavar="FILE", help="llama2.c's (default: tokenizer.bin beside it)")
+    _corpus_options(bring)
+    _set_option(bring)
+    bring.set_defaults(act=_import)
+
     watch = verbs.add_parser("watch", help="draw a run's training in the terminal while it goes on")
     watch.add_argument("run", metavar="RUN", help="a run folder")
     watch.add_argument("--once", action="store_true", help="draw what is there and end")
@@ -143,17 +151,7 @@ def _run_options(
 ) -> None:
     parser.add_argument("recipe", metavar="RUN_OR_RECIPE", help=what)
     parser.add_argument("--out", metavar="FOLDER", help="the run folder (default: runs/NAME)")
-    parser.add_argument(
-        "--corpus",
-        metavar="SOURCE",
-        action="append",
-        help="a file, folder or 'pattern*' of stories, hf:owner/dataset/file or storyteller; repeatable",
-    )
-    parser.add_argument(
-        "--encoding-errors",
-        choices=("strict", "replace"),
-        help="bytes that are not UTF-8 refuse a file (the default), or become U+FFFD",
-    )
+    _corpus_options(parser)
     parser.add_argument(
         "--workers", type=int, metavar="N", help="processes that clean the corpus (default: one per core)"
     )
@@ -174,6 +172,20 @@ def _run_options(
     )
     _set_option(parser)
     _device_option(parser)
+
+
+def _corpus_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--corpus",
+        metavar="SOURCE",
+        action="append",
+        help="a file, folder or 'pattern*' of stories, hf:owner/dataset/file or storyteller; repeatable",
+    )
+    parser.add_argument(
+        "--encoding-errors",
+        choices=("strict", "replace"),
+        help="bytes that are not UTF-8 refuse a file (the default), or become U+FFFD",
+    )
 
 
 def _set_option(parser: argparse.ArgumentParser) -> None:
@@ -226,6 +238,17 @@ def _export(options: argparse.Namespace) -> None:
         print(f"not asked: {reason}")
     if problems := [f"{row.runtime} {row.kind}: {text}" for row in rows for text in row.problems]:
         raise ModelError(f"{len(problems)} disagreements: {'; '.join(problems)}")
+
+
+def _import(options: argparse.Namespace) -> None:
+    from aurelius import importing
+
+    out, tokenizer = (Path(name) if name else None for name in (options.out, options.tokenizer))
+    run = importing.bring(Path(options.source), out, tokenizer, _overrides(options), _progress())
+    print(f"{run} is a run")
+    print(f"measure it      aurelius evaluate {run} --on FILE")
+    print(f"train it on     aurelius run {run} --update --set training.steps=2000 --corpus FILE")
+    print(f"export it       aurelius export {run}")
 
 
 def _publish(options: argparse.Namespace) -> None:

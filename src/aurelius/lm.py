@@ -16,7 +16,7 @@ from aurelius.model import Cache, Llama
 from aurelius.recipe import Recipe
 from aurelius.sections import GenerationRecipe as Sampling
 from aurelius.training import latest, load_model
-from aurelius.vocabulary import BOS, EOS, SINK, UNK
+from aurelius.vocabulary import Special
 
 
 class LanguageModel(Protocol):
@@ -73,7 +73,9 @@ class RunModel:
         self.tokenizer = tokenizers.load(tokenizer_file)
         self.context, self.vocab_size = model.shape.context, model.vocab_size
         self.parameters = sum(p.numel() for p in model.parameters())
-        self.prefix, self.end, self.unknown, self.banned = [SINK, BOS], EOS, UNK, [BOS, UNK, SINK]
+        special = Special.read(tokenizer_file.parent)
+        self.prefix, self.end, self.unknown = special.prefix, special.end, special.unknown
+        self.banned = sorted({*self.prefix, self.unknown} - {None, self.end})
         self.device = model.model.embed_tokens.weight.device
         found = self.tokenizer.get_vocab_size()
         if found != self.vocab_size:

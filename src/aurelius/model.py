@@ -134,30 +134,30 @@ class Llama(nn.Module):
         # One buffer, cosines and sines [2, context, E]; it is not saved, being computed.
         self.register_buffer("turn", rotary(shape), persistent=False)
 
-    def forward(self, ids: Tensor, cache: Cache | None = None, apart: bool = False) -> Tensor:
+    def forward(self, ids: Tensor, cache: Cache | None = None, begin: int | None = None) -> Tensor:
         """Map token ids [B, T] to logits [B, T, V].
 
         With a cache the ids follow the positions it holds (``cache.length + T`` may be at most the context);
-        with ``apart`` a story does not see those before it.
+        where ``begin`` is the id that begins stories, they do not see each other.
         """
-        return F.linear(self.hidden(ids, cache, apart), self.model.embed_tokens.weight)
+        return F.linear(self.hidden(ids, cache, begin), self.model.embed_tokens.weight)
 
-    def hidden(self, ids: Tensor, cache: Cache | None = None, apart: bool = False) -> Tensor:
+    def hidden(self, ids: Tensor, cache: Cache | None = None, begin: int | None = None) -> Tensor:
         """Map token ids [B, T] to what the head reads [B, T, D]."""
         first = cache.length if cache is not None else 0
         T = ids.shape[1]
         turn = self.get_buffer("turn")[:, first : first + T]
         x = self.model.embed_tokens(ids)
-        seen = self._seen(ids, x, first, apart)
+        seen = self._seen(ids, x, first, begin)
         for number, layer in enumerate(self.model.layers):
             x = layer(x, turn, seen, cache, number)
         if cache is not None:
             cache.length += T
         return self.model.norm(x)
 
-    def _seen(self, ids: Tensor, x: Tensor, first: int, apart: bool) -> Seen:
+    def _seen(self, ids: Tensor, x: Tensor, first: int, begin: int | None) -> Seen:
         B, T = ids.shape
-        story = stories(ids) if apart else None
+        story = None if begin is None else stories(ids, begin)
         if not first and fused.suits(x):
             return fused.spans(B, T, self.shape.kv_heads, story)
         if story is not None:
@@ -166,9 +166,9 @@ class Llama(nn.Module):
             return torch.ones(T, first + T, dtype=torch.bool, device=ids.device).tril(first)
         return None
 
-    def loss(self, ids: Tensor, targets: Tensor, apart: bool = False) -> Tensor:
+    def loss(self, ids: Tensor, targets: Tensor, begin: int | None = None) -> Tensor:
         """Return the summed negative log-likelihood (nats) of ``targets`` [B, T], IGNORED ones left out."""
-        x, head = self.hidden(ids, apart=apart), self.model.embed_tokens.weight
+        x, head = self.hidden(ids, begin=begin), self.model.embed_tokens.weight
         if fused.suits(x):
             return fused.head_loss(x.flatten(0, 1), head, targets.flatten())
         logits = F.linear(x, head).float()
@@ -190,9 +190,9 @@ class Llama(nn.Module):
                 parameter.copy_(torch.randn(parameter.shape, generator=random) * std)
 
 
-def stories(ids: Tensor) -> Tensor:
-    """Number the stories of blocks [B, T]; ``<s>`` begins one, ``<sink>`` is part of what follows it."""
-    number = (ids == BOS).cumsum(1)
+def stories(ids: Tensor, begin: int = BOS) -> Tensor:
+    """Number the stories of blocks [B, T]; ``begin`` begins one, ``<sink>`` is part of what follows it."""
+    number = (ids == begin).cumsum(1)
     number[:, 0] = number[:, 1] if ids.shape[1] > 1 else 0
     return number
 

@@ -198,7 +198,7 @@ def _settle(asked: Recipe, folder: Path, update: bool, progress: Progress) -> Re
         write_bytes(path, asked.to_toml().encode())
         return asked
     saved = Recipe.load(path)
-    if asked.training.steps == 0:
+    if asked.training.steps == 0 and asked.training.minutes:
         # The same budget for the same work was turned into steps before, once.
         before = asked.with_(**{"training.steps": saved.training.steps})
         if all(getattr(before, part) == getattr(saved, part) for part in ("tokenizer", "model", "training")):
@@ -296,7 +296,7 @@ def _inputs(stage: Stage, run: Path) -> dict[str, str]:
 
 def _budget(run: Run, job: Job) -> Recipe:
     """Turn a budget of minutes into steps, once; the run's recipe then says both."""
-    if run.recipe.training.steps:
+    if run.recipe.training.steps or not run.recipe.training.minutes:
         return run.recipe
     from aurelius.training.budget import resolve_steps
 

@@ -103,7 +103,12 @@ class Recipe(Part):
         held = recipe.corpus.valid_source
         update = {"source": source, "valid_source": _absolute(held) if held else ""}
         corpus = recipe.corpus.model_copy(update=update)
-        return recipe.model_copy(update={"corpus": corpus})
+        tokenizer, training = recipe.tokenizer, recipe.training
+        if tokenizer.source:
+            tokenizer = tokenizer.model_copy(update={"source": abspath(expanduser(tokenizer.source))})
+        if training.start:
+            training = training.model_copy(update={"start": abspath(expanduser(training.start))})
+        return recipe.model_copy(update={"corpus": corpus, "tokenizer": tokenizer, "training": training})
 
     def to_toml(self) -> str:
         """Return the recipe as TOML, every default written out and every field explained."""

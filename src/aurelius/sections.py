@@ -86,6 +86,10 @@ class TokenizerRecipe(Part):
     split: Literal["separate", "glued"] = Field(
         default="separate", description="separate: punctuation is parted from words; glued: it stays on them"
     )
+    source: str = Field(
+        default="",
+        description="a Hugging Face folder whose tokenizer is taken; empty: one is trained",
+    )
     stories: int = Field(
         default=200_000,
         ge=1,
@@ -99,6 +103,8 @@ class TokenizerRecipe(Part):
 
     @model_validator(mode="after")
     def _consistent(self):
+        if self.source:
+            return self
         least = len(SPECIAL_TOKENS) + len(BYTE_TOKENS) + self.max_characters
         if self.vocab_size < least:
             raise ValueError(
@@ -158,7 +164,12 @@ class TrainingRecipe(Part):
     """How the model is trained."""
 
     steps: int = Field(
-        ge=0, le=10**9, description="optimizer steps; 0 only with minutes, until they are resolved"
+        ge=0,
+        le=10**9,
+        description="optimizer steps; 0 with start, or with minutes until they are resolved",
+    )
+    start: str = Field(
+        default="", description="a Hugging Face folder whose weights training begins with; empty: drawn anew"
     )
     minutes: float = Field(
         default=0.0, ge=0, le=10**6, description="the budget (minutes) that steps were resolved from; 0: none"
@@ -213,7 +224,7 @@ class TrainingRecipe(Part):
 
     @model_validator(mode="after")
     def _consistent(self):
-        if self.steps == 0 and self.minutes == 0:
+        if self.steps == 0 and self.minutes == 0 and not self.start:
             raise ValueError("steps is 0 and minutes is 0: give one of them")
         if self.batch % self.accumulate:
             raise ValueError(f"accumulate {self.accumulate} does not divide batch {self.batch}")

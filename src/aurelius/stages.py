@@ -40,10 +40,10 @@ def _corpus(job: Job) -> list[Path]:
     return corpus.build(job.recipe, job.out, job.progress, job.workers, job.stories)
 
 
-def _tokenizer(job: Job) -> None:
+def _tokenizer(job: Job) -> list[Path]:
     from aurelius import tokenizer
 
-    tokenizer.build(job.recipe, job.run / "corpus", job.out, job.progress)
+    return tokenizer.build(job.recipe, job.run / "corpus", job.out, job.progress)
 
 
 def _tokens(job: Job) -> None:

@@ -24,7 +24,7 @@ from aurelius.artifacts import atomic, read_json, write_json
 from aurelius.errors import RunError
 from aurelius.progress import SILENT, Progress
 from aurelius.tokenizer.encode import Encoder
-from aurelius.vocabulary import BOS, EOS, SINK
+from aurelius.vocabulary import OURS, Special
 
 IGNORED = -100  # a target that is not learned; PyTorch's cross_entropy skips it
 SIZES = "bytes.json"  # of the texts
@@ -37,8 +37,10 @@ def build(corpus_folder: Path, tokenizer_folder: Path, out: Path, progress: Prog
         RunError: an earlier artifact is missing or damaged.
     """
     encoder = Encoder(tokenizer.load(tokenizer_folder / "tokenizer.json"))
-    begin, end = (np.array([token], "<u2").tobytes() for token in (BOS, EOS))
+    special = Special.read(tokenizer_folder)
+    begin, end = (np.array([token], "<u2").tobytes() for token in (special.begin, special.end))
     out.mkdir(parents=True, exist_ok=True)
+    special.write(out)
     sizes = {}
     for name in ("train", "valid"):
         texts = corpus.Texts(corpus_folder, name)
@@ -66,6 +68,7 @@ class Stories:
     ids: NDArray[np.integer]
     starts: NDArray[np.int64]
     text_bytes: int = 0  # of the documents' texts in UTF-8
+    special: Special = OURS
 
     @classmethod
     def open(cls, folder: Path, name: str) -> "Stories":
@@ -81,7 +84,7 @@ class Stories:
             raise RunError(f"the tokens in {folder} cannot be read: {error}") from None
         if len(starts) < 2 or starts[-1] != len(ids):
             raise RunError(f"{folder / name}.bin has {len(ids)} tokens, its index {starts[-1:].tolist()}")
-        return cls(ids, starts, read_json(folder / SIZES)[name])
+        return cls(ids, starts, read_json(folder / SIZES)[name], Special.read(folder))
 
     def bits_per_byte(self, nats_per_token: float) -> float:
         """Turn a loss over all tokens but ``<s>`` into bits per byte of the texts."""
@@ -141,9 +144,9 @@ class Blocks:
         """
         pieces = np.stack([self.piece(n) for n in range(first, first + count)])
         inputs = np.empty_like(pieces)
-        inputs[:, 0] = SINK
+        inputs[:, 0] = self.stories.special.lead
         inputs[:, 1:] = pieces[:, :-1]
-        return inputs, np.where(pieces == BOS, IGNORED, pieces)
+        return inputs, np.where(pieces == self.stories.special.begin, IGNORED, pieces)
 
     def piece(self, block: int) -> NDArray[np.int64]:
         """Return the ``context`` consecutive tokens of the epoch's stream that are this block's targets."""

@@ -1,5 +1,41 @@
-"""The ids that every tokenizer here begins with."""
+"""The ids that every tokenizer trained here begins with, and what other tokenizers have in their place."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from aurelius.artifacts import read_json, write_json
 
 SPECIAL_TOKENS = ("<s>", "</s>", "<unk>", "<sink>")
 BOS, EOS, UNK, SINK = range(4)
 BYTE_TOKENS = tuple(f"<0x{byte:02X}>" for byte in range(256))  # ids 4 to 259
+FILE = "special.json"
+
+
+@dataclass(frozen=True)
+class Special:
+    """The ids that are no text: what begins and ends a story, and what leads every block and prompt.
+
+    A tokenizer from elsewhere has no ``<sink>``; its begin token leads.
+    """
+
+    begin: int = BOS
+    end: int = EOS
+    lead: int = SINK
+    unknown: int | None = UNK
+
+    @property
+    def prefix(self) -> list[int]:
+        """The ids before every text, as at inference."""
+        return [self.begin] if self.lead == self.begin else [self.lead, self.begin]
+
+    @classmethod
+    def read(cls, folder: Path) -> "Special":
+        """Read what `write` wrote; our own tokenizers' where there is nothing."""
+        return cls(**read_json(folder / FILE)) if (folder / FILE).exists() else cls()
+
+    def write(self, folder: Path) -> None:
+        """Write ``special.json`` into a tokenizer or token folder."""
+        write_json(folder / FILE, asdict(self))
+
+
+OURS = Special()  # of the tokenizers trained here

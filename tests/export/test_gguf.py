@@ -12,7 +12,7 @@ from gguf import GGUFReader, dequantize
 from aurelius import export
 from aurelius.errors import AureliusError, ModelError
 from aurelius.export import gguf
-from aurelius.export.folder import Folder
+from aurelius.folder import Folder
 from aurelius.recipe import Recipe
 
 

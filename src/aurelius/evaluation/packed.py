@@ -9,6 +9,9 @@ from aurelius.lm import LanguageModel
 from aurelius.progress import SILENT, Progress
 from aurelius.tokens import Blocks, Stories
 from aurelius.training.validation import Packed, packed_loss
+from aurelius.vocabulary import Special
+
+NONE = -1  # no token has this id
 
 
 def packed(model: LanguageModel, documents: Sequence[str], progress: Progress = SILENT) -> Packed | None:
@@ -29,9 +32,8 @@ def packed(model: LanguageModel, documents: Sequence[str], progress: Progress = 
     starts = np.cumsum([0, *map(len, ids)])
     if starts[-1] < model.context:
         return None
-    stories = Stories(np.concatenate(ids), starts)
+    special = Special(begin if opening else NONE, NONE if model.end is None else model.end, lead)
+    stories = Stories(np.concatenate(ids), starts, special=special)
     blocks = Blocks(stories, model.context, seed=0)
     batch = min(8, max(1, BATCH_LOGITS // (model.context * model.vocab_size)))
-    return packed_loss(
-        model.logits, blocks, lead=lead, begin=begin if opening else None, batch=batch, progress=progress
-    )
+    return packed_loss(model.logits, blocks, batch=batch, progress=progress)

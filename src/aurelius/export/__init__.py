@@ -18,7 +18,7 @@ def to_onnx(recipe: Recipe, source: Path, out: Path) -> None:
         from aurelius.export import onnx
     except ModuleNotFoundError as error:
         raise _missing("onnx", error) from None
-    from aurelius.export.folder import Folder
+    from aurelius.folder import Folder
 
     onnx.write(Folder.read(source), out, tuple(recipe.export.onnx))
 
@@ -35,7 +35,7 @@ def to_gguf(recipe: Recipe, source: Path, out: Path, progress: Progress = SILENT
         from aurelius.export import gguf
     except ModuleNotFoundError as error:
         raise _missing("gguf", error) from None
-    from aurelius.export.folder import Folder
+    from aurelius.folder import Folder
 
     for problem in gguf.write(Folder.read(source), out, recipe.name, tuple(recipe.export.gguf)):
         progress.note(f"gguf: left out, {problem}")

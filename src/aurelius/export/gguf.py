@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 
 from aurelius.artifacts import atomic
 from aurelius.errors import ModelError, TokenizerError
-from aurelius.export.folder import EMBEDDING, LAST_NORM, Folder
+from aurelius.folder import EMBEDDING, LAST_NORM, Folder
 from aurelius.vocabulary import BOS, BYTE_TOKENS, EOS, SINK, SPECIAL_TOKENS, UNK
 
 TYPES = ("F32", "F16", "Q8_0", "Q4_0")

@@ -18,6 +18,7 @@ from aurelius.export.check import Row, check
 from aurelius.export.huggingface import generation_config
 from aurelius.progress import SILENT, Progress
 from aurelius.recipe import Recipe
+from aurelius.vocabulary import Special
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 TRIES = 3
@@ -66,7 +67,7 @@ def assemble(run: Path, rows: list[Row], repo: str, license: str) -> Publication
         target = out / ("onnx" if path.suffix == ".onnx" else "") / path.name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
-    text = card(recipe, run, generation_config(recipe), rows, repo, license)
+    text = card(recipe, run, generation_config(recipe, Special.read(run / "tokenizer")), rows, repo, license)
     write_bytes(out / "README.md", text.encode())
     files = {p.relative_to(out).as_posix(): p.stat().st_size for p in sorted(out.rglob("*")) if p.is_file()}
     return Publication(repo, out, files)

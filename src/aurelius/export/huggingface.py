@@ -3,11 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
+
+from aurelius import tokenizer as tokenizers
 from aurelius.artifacts import write_bytes, write_json
 from aurelius.export.card import card
 from aurelius.recipe import Recipe
 from aurelius.training.checkpoint import latest
-from aurelius.vocabulary import BOS, EOS
+from aurelius.vocabulary import OURS, Special
 
 
 def write(recipe: Recipe, run: Path, out: Path) -> None:
@@ -18,13 +21,16 @@ def write(recipe: Recipe, run: Path, out: Path) -> None:
     """
     write_bytes(out / "model.safetensors", (latest(run / "training") / "model.safetensors").read_bytes())
     write_bytes(out / "tokenizer.json", (run / "tokenizer" / "tokenizer.json").read_bytes())
-    write_json(out / "config.json", config(recipe))
-    write_json(out / "generation_config.json", generation_config(recipe))
-    write_json(out / "tokenizer_config.json", tokenizer_config(recipe))
-    write_bytes(out / "README.md", card(recipe, run, generation_config(recipe)).encode())
+    special = Special.read(run / "tokenizer")
+    tokenizer = tokenizers.load(run / "tokenizer" / "tokenizer.json")
+    generation = generation_config(recipe, special)
+    write_json(out / "config.json", config(recipe, special))
+    write_json(out / "generation_config.json", generation)
+    write_json(out / "tokenizer_config.json", tokenizer_config(recipe, special, tokenizer))
+    write_bytes(out / "README.md", card(recipe, run, generation).encode())
 
 
-def config(recipe: Recipe) -> dict[str, Any]:
+def config(recipe: Recipe, special: Special = OURS) -> dict[str, Any]:
     """Return ``config.json``: a stock Llama."""
     shape = recipe.model
     return {
@@ -48,32 +54,38 @@ def config(recipe: Recipe) -> dict[str, Any]:
         "attention_dropout": 0.0,
         "mlp_bias": False,
         "tie_word_embeddings": True,
-        "bos_token_id": BOS,
-        "eos_token_id": EOS,
-        "pad_token_id": EOS,
+        **_ids(special),
         "use_cache": True,
         "dtype": "float32",
     }
 
 
-def generation_config(recipe: Recipe) -> dict[str, Any]:
+def generation_config(recipe: Recipe, special: Special = OURS) -> dict[str, Any]:
     """Return ``generation_config.json``: how the model samples unless told otherwise."""
-    sampling = recipe.generation
-    ids = {"bos_token_id": BOS, "eos_token_id": EOS, "pad_token_id": EOS}
+    sampling, ids = recipe.generation, _ids(special)
     if sampling.temperature == 0:
         return {**ids, "do_sample": False, "max_new_tokens": sampling.max_new_tokens}
     return {**ids, "do_sample": True, **sampling.model_dump()}
 
 
-def tokenizer_config(recipe: Recipe) -> dict[str, Any]:
+def _ids(special: Special) -> dict[str, int]:
+    return {"bos_token_id": special.begin, "eos_token_id": special.end, "pad_token_id": special.end}
+
+
+def tokenizer_config(recipe: Recipe, special: Special, tokenizer: Tokenizer) -> dict[str, Any]:
     """Return ``tokenizer_config.json``."""
+    begin, end = tokenizer.id_to_token(special.begin), tokenizer.id_to_token(special.end)
+    further: dict[str, Any] = (
+        {} if special.unknown is None else {"unk_token": tokenizer.id_to_token(special.unknown)}
+    )
+    if special.lead != special.begin:
+        further["additional_special_tokens"] = [tokenizer.id_to_token(special.lead)]
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": "<s>",
-        "eos_token": "</s>",
-        "unk_token": "<unk>",
-        "pad_token": "</s>",
-        "additional_special_tokens": ["<sink>"],
+        "bos_token": begin,
+        "eos_token": end,
+        "pad_token": end,
+        **further,
         "model_max_length": recipe.model.context,
         "padding_side": "left",
         "model_input_names": ["input_ids", "attention_mask"],  # Llama's generate refuses token_type_ids

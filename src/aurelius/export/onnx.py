@@ -25,7 +25,7 @@ from onnx import ModelProto, TensorProto, checker, helper, numpy_helper
 
 from aurelius import __version__
 from aurelius.artifacts import write_bytes
-from aurelius.export.folder import EMBEDDING, LAST_NORM, Folder
+from aurelius.folder import EMBEDDING, LAST_NORM, Folder
 
 FILES = {"fp32": "model", "fp16": "model_fp16", "int8": "model_quantized", "q4": "model_q4"}
 OPSET, IR = 21, 10

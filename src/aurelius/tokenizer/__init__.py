@@ -5,15 +5,16 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from aurelius import corpus
-from aurelius.artifacts import write_bytes
+from aurelius.artifacts import read_json, write_bytes
 from aurelius.errors import RunError, TokenizerError
 from aurelius.progress import SILENT, Progress
 from aurelius.recipe import Recipe
 from aurelius.tokenizer.suffix_bpe import train
+from aurelius.vocabulary import Special
 
 
-def build(recipe: Recipe, corpus_folder: Path, out: Path, progress: Progress = SILENT) -> None:
-    """Train the tokenizer on the training stories and write ``out/tokenizer.json``.
+def build(recipe: Recipe, corpus_folder: Path, out: Path, progress: Progress = SILENT) -> list[Path]:
+    """Train the tokenizer on the training stories, or take one that is given; write ``out/tokenizer.json``.
 
     Args:
         recipe: its ``[tokenizer]`` section is read.
@@ -21,12 +22,38 @@ def build(recipe: Recipe, corpus_folder: Path, out: Path, progress: Progress = S
         out: the folder to write.
         progress: told the stories read.
 
+    Returns:
+        The files of the user's that were read.
+
     Raises:
-        TokenizerError: the stories hold too few different words for the vocabulary.
+        TokenizerError: the stories hold too few different words for the vocabulary; a given tokenizer has
+            another size, or no begin and end.
+        RunError: a given file is missing.
     """
+    if recipe.tokenizer.source:
+        return _take(Path(recipe.tokenizer.source), recipe.tokenizer.vocab_size, out)
     texts = corpus.Texts(corpus_folder, "train", most=recipe.tokenizer.stories)
     tokenizer = train(texts, recipe.tokenizer, progress)
     write_bytes(out / "tokenizer.json", tokenizer.to_str(pretty=True).encode())
+    Special().write(out)
+    return []
+
+
+def _take(source: Path, vocab_size: int, out: Path) -> list[Path]:
+    """Copy the tokenizer of a Hugging Face folder, with the ids its configuration names."""
+    file, config = source / "tokenizer.json", read_json(source / "config.json")
+    tokenizer = load(file)
+    if (found := tokenizer.get_vocab_size()) != vocab_size:
+        raise TokenizerError(f"{file} has {found} tokens, not the {vocab_size} of tokenizer.vocab_size")
+    begin, end = config.get("bos_token_id"), config.get("eos_token_id")
+    if not isinstance(begin, int) or not isinstance(end, int):
+        raise TokenizerError(
+            f"{source / 'config.json'} names no one begin and end token (bos_token_id, eos_token_id)"
+        )
+    lead, unknown = tokenizer.token_to_id("<sink>"), tokenizer.token_to_id("<unk>")
+    write_bytes(out / "tokenizer.json", file.read_bytes())
+    Special(begin, end, begin if lead is None else lead, unknown).write(out)
+    return [file, source / "config.json"]
 
 
 def load(path: Path) -> Tokenizer:

@@ -30,28 +30,33 @@ class Encoder:
     """A tokenizer made fast for many texts; its ids are those without special tokens."""
 
     def __init__(self, tokenizer: Tokenizer):
-        """Look at how ``tokenizer`` cuts.
+        """Look at how ``tokenizer`` cuts; one that does not cut as Aurelius's do is asked for each text.
 
         Raises:
-            TokenizerError: it is not one of Aurelius's, or has more ids than 16 bits hold.
+            TokenizerError: it has more ids than 16 bits hold.
         """
         rules = json.loads(tokenizer.to_str())
         pattern = ((rules.get("pre_tokenizer") or {}).get("pattern") or {}).get("Regex")
         kind = next((name for name, split in SPLITS.items() if split == pattern), None)
-        if kind is None or tokenizer.get_vocab_size() > 2**16:
+        if tokenizer.get_vocab_size() > 2**16:
             raise TokenizerError(
-                f"this tokenizer cuts words by {pattern!r} and has {tokenizer.get_vocab_size()} tokens; "
-                "Aurelius packs stories with the tokenizers it makes, of 65,536 tokens at most"
+                f"the tokenizer has {tokenizer.get_vocab_size()} tokens; stories are packed with up to 65,536"
             )
+        self.tokenizer, self.known = tokenizer, kind is not None
+        if kind is None:
+            return
         patterns = [rule["pattern"]["Regex"] for rule in rules["normalizer"]["normalizers"]]
         self.portable = patterns == [pattern for pattern, _ in NORMALIZERS["portable"]]
-        self.tokenizer, self.pattern = tokenizer, PATTERNS[kind]
+        self.pattern = PATTERNS[kind]
         self.classes = _Classes(tokenizer)
         self.pretokens = _Pretokens(tokenizer)
         self.chunks = _Chunks(self)
 
     def encode(self, text: str) -> bytes:
         """Return the ids of ``text`` as little-endian uint16."""
+        if not self.known:
+            ids = self.tokenizer.encode(text, add_special_tokens=False).ids
+            return np.array(ids, "<u2").tobytes()
         if self.portable and text.isascii() and _simple(stripped := text.rstrip()):
             lines = stripped.replace("\n", "\n ").replace("\n \n", "\n\n")
             return b"".join(map(self.chunks.__getitem__, lines.split(" ")))

@@ -5,7 +5,6 @@ import torch
 from torch import Tensor
 
 from aurelius.tokens import IGNORED, Blocks
-from aurelius.vocabulary import BOS, SINK
 
 
 class Feed:
@@ -36,8 +35,9 @@ class Feed:
             first, count = first + len(begins), count - len(begins)
         targets = torch.cat(pieces).long()
         inputs = targets.roll(1, 1)
-        inputs[:, 0] = SINK
-        return inputs, targets.masked_fill(targets == BOS, IGNORED)
+        special = self.blocks.stories.special
+        inputs[:, 0] = special.lead
+        return inputs, targets.masked_fill(targets == special.begin, IGNORED)
 
     def _stream_of(self, number: int) -> Tensor:
         """Return an epoch's stream of tokens on the device."""

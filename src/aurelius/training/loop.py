@@ -121,6 +121,8 @@ def train(
             return trainer.done % every == 0 or trainer.done == settings.steps
 
         clock, counted, valid = time.monotonic(), trainer.done, ""
+        if not settings.steps and world.first and not checkpoint.every(out):
+            save()  # the weights that training was to start with
         while trainer.done < settings.steps:
             window.append(torch.stack(trainer.step()))
             # A GPU works ahead of us; looking at a figure waits for it.

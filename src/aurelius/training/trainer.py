@@ -1,11 +1,14 @@
 """One step of training after another; nothing here knows of files."""
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from aurelius import device as devices
 from aurelius.errors import MemoryExhausted, ModelError, RecipeError, first_line
+from aurelius.folder import Folder
 from aurelius.model import Llama
 from aurelius.recipe import Recipe
 from aurelius.tokens import IGNORED, Blocks
@@ -39,11 +42,13 @@ class Trainer:
             )
         self.share = self.recipe.batch // self.world.size
         self.pieces = pieces(self.recipe.accumulate, self.share, self.world.size)
-        self.apart = self.recipe.attention == "story"
+        self.begin = blocks.stories.special.begin if self.recipe.attention == "story" else None
         self.feed = Feed(blocks, device)
         with devices.memory_errors(f"The model has {recipe.parameters:,} parameters: make it smaller"):
             self.model = Llama(recipe.model, recipe.tokenizer.vocab_size)
             self.model.initialise(self.recipe.seed)
+            if self.recipe.start:
+                self._begin_with(Path(self.recipe.start))
             self.model.to(device)
         recorded = recorded and device.type == "cuda" and self.world.size == 1
         self.optimizers = optimizers.build(self.model, self.recipe, recorded)
@@ -52,6 +57,13 @@ class Trainer:
             compiled(self.model.loss, device) if recorded else _shared(self.model, device, self.world)
         )
         self._update = Captured(self._plain_update, self._state) if recorded else self._plain_update
+
+    def _begin_with(self, path: Path) -> None:
+        """Take the weights of a Hugging Face folder."""
+        found = Folder.read(path)
+        if (found.shape, found.vocab_size) != (self.model.shape, self.model.vocab_size):
+            raise ModelError(f"{path} (training.start) has another shape than the recipe")
+        self.model.load_state_dict({name: torch.from_numpy(value) for name, value in found.weights.items()})
 
     def step(self) -> tuple[Tensor, Tensor]:
         """Train on the next ``batch`` blocks; return the loss (nats a token) and the gradient's norm.
@@ -96,7 +108,7 @@ class Trainer:
             if isinstance(self._loss, DistributedDataParallel):
                 self._loss.require_backward_grad_sync = number == last
             with devices.precision(self.device):
-                part = self._loss(ids, wanted, self.apart) / count
+                part = self._loss(ids, wanted, self.begin) / count
             # The processes' gradients are averaged, and their sum is wanted.
             (part * self.world.size).backward()
             loss += part.detach()
@@ -134,7 +146,7 @@ class Trainer:
 
     def logits(self, ids: Tensor) -> Tensor:
         """Map ids [B, T] to float32 logits [B, T, V], for validation."""
-        return self.model(ids.to(self.device), apart=self.apart)
+        return self.model(ids.to(self.device), begin=self.begin)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return everything beside weights that the next step depends on, as tensors."""
@@ -177,8 +189,8 @@ class _Loss(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, ids: Tensor, targets: Tensor, apart: bool) -> Tensor:
-        return self.model.loss(ids, targets, apart)
+    def forward(self, ids: Tensor, targets: Tensor, begin: int | None) -> Tensor:
+        return self.model.loss(ids, targets, begin)
 
 
 def _shared(model: Llama, device: torch.device, world: World):

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from aurelius.progress import SILENT, Progress
 from aurelius.tokens import Blocks
-from aurelius.vocabulary import BOS, SINK
 
 
 @dataclass(frozen=True)
@@ -40,8 +39,6 @@ def packed_loss(
     blocks: Blocks,
     most: int | None = None,
     *,
-    lead: int = SINK,
-    begin: int | None = BOS,
     batch: int = 8,
     progress: Progress = SILENT,
 ) -> Packed:
@@ -51,10 +48,9 @@ def packed_loss(
 
     Args:
         logits: maps ids [B, T] on the CPU to logits [B, T, V].
-        blocks: the blocks; theirs are the tokens, ``lead`` is put before them.
+        blocks: the blocks; their stories say what leads a block, and what begins a story: it is left out of
+            ``loss`` as a target.
         most: how many blocks; None for all.
-        lead: the id at position 0 of each block.
-        begin: the id that opens stories, left out of ``loss`` as a target; None where there is none.
         batch: blocks scored at once.
         progress: told the blocks scored.
     """
@@ -65,12 +61,12 @@ def packed_loss(
             pieces = [blocks.piece(number) for number in range(first, min(first + batch, count))]
             targets = torch.from_numpy(np.stack(pieces))
             ids = targets.roll(1, 1)
-            ids[:, 0] = lead
+            ids[:, 0] = blocks.stories.special.lead
             predicted = logits(ids)
             nats = torch.nn.functional.cross_entropy(
                 predicted.flatten(0, 1), targets.flatten().to(predicted.device), reduction="none"
             )
-            is_begin = (targets == (-1 if begin is None else begin)).flatten()
+            is_begin = (targets == blocks.stories.special.begin).flatten()
             nats = nats.double().cpu()
             begins += nats[is_begin].sum().item()
             total += nats[~is_begin].sum().item()

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from aurelius.errors import ModelError
 from aurelius.export import onnx, reference
-from aurelius.export.folder import read_shape
+from aurelius.folder import read_shape
 from aurelius.lm import TransformersModel
 
 THREADS = 2

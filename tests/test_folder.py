@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from aurelius.errors import AureliusError
-from aurelius.export.folder import EMBEDDING, HEAD, Folder
+from aurelius.folder import EMBEDDING, HEAD, Folder
 
 
 @pytest.fixture

@@ -1,0 +1,96 @@
+"""Models from elsewhere as runs: a stock Hugging Face Llama, or a llama2.c ``.bin``.
+
+The folder is copied into the run as ``imported/``. The run's recipe says that its tokenizer comes from there,
+and that training starts with its weights; with no steps it is the model as it was. From then on it is a run
+as any other.
+"""
+
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from aurelius import llama2c, pipeline
+from aurelius.artifacts import read_json, write_bytes
+from aurelius.errors import ModelError, RunError
+from aurelius.folder import Folder
+from aurelius.progress import SILENT, Progress
+from aurelius.recipe import Recipe
+
+IMPORTED = "imported"
+NEEDED = ("config.json", "model.safetensors", "tokenizer.json")
+BESIDE = ("generation_config.json", "tokenizer_config.json")
+
+
+def bring(
+    source: Path,
+    out: Path | None = None,
+    tokenizer: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    progress: Progress = SILENT,
+) -> Path:
+    """Make a run of a model, with the stages up to training done; return its folder.
+
+    Args:
+        source: a Hugging Face folder, or a llama2.c checkpoint (``.bin``).
+        out: the run folder; ``runs/NAME`` by default.
+        tokenizer: llama2.c's ``tokenizer.bin``, for a checkpoint; the one beside it by default.
+        overrides: values of the run's recipe by dotted key, such as ``corpus.source``.
+        progress: told the stages.
+
+    Raises:
+        ModelError: the source is no model of this kind; see `Folder.read`.
+        TokenizerError: its tokenizer is none, or has another size.
+        RunError: the run folder is not empty, or a file is missing.
+    """
+    if not source.exists():
+        raise ModelError(f"{source} is not there; give a Hugging Face folder or a llama2.c .bin")
+    plain = source.resolve().stem if source.is_file() else source.resolve().name
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip("-._") or IMPORTED
+    run = out or Path("runs") / name
+    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+        raise RunError(f"{run} is not empty; import into a new folder with --out")
+    inside = run / IMPORTED
+    try:
+        _copy(source, tokenizer or source.with_name("tokenizer.bin"), inside)
+        folder = Folder.read(inside)
+        if (found := folder.tokenizer.get_vocab_size()) != folder.vocab_size:
+            raise ModelError(f"{source}: the tokenizer has {found} tokens, the model {folder.vocab_size}")
+        recipe = _recipe(name, folder).with_(**(overrides or {}))
+        write_bytes(run / "recipe.toml", recipe.to_toml().encode())
+        return pipeline.run(run, until="training", progress=progress).folder
+    except BaseException:
+        shutil.rmtree(run, ignore_errors=True)
+        raise
+
+
+def _copy(source: Path, tokenizer: Path, inside: Path) -> None:
+    """Copy a Hugging Face folder's files, or write a checkpoint as such a folder."""
+    if source.is_file():
+        llama2c.convert(source, tokenizer, inside)
+        return
+    if missing := [file for file in NEEDED if not (source / file).is_file()]:
+        raise ModelError(f"{source} lacks {', '.join(missing)}")
+    Folder.read(source)
+    inside.mkdir(parents=True)
+    for file in (*NEEDED, *BESIDE):
+        if (source / file).is_file():
+            shutil.copyfile(source / file, inside / file)
+
+
+def _recipe(name: str, folder: Folder) -> Recipe:
+    where = str(folder.path.absolute())
+    table: dict[str, Any] = {
+        "name": name,
+        "description": "imported",
+        "tokenizer": {"vocab_size": folder.vocab_size, "source": where},
+        "model": folder.shape.model_dump(),
+        "training": {"steps": 0, "batch": 4, "start": where},
+    }
+    generation = folder.path / "generation_config.json"
+    if generation.is_file() and read_json(generation).get("do_sample"):
+        given = read_json(generation)
+        names = ("temperature", "min_p", "top_k", "top_p", "max_new_tokens")
+        table["generation"] = {key: given[key] for key in names if given.get(key) is not None}
+    return Recipe.of(table, str(folder.path))

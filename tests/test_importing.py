@@ -1,0 +1,150 @@
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from aurelius import importing
+from aurelius.cli import main
+from aurelius.corpus.sources import open_path
+from aurelius.errors import AureliusError
+from aurelius.evaluation import measure
+from aurelius.lm import RunModel, open_model
+from aurelius.pipeline import run as run_pipeline
+from aurelius.training import latest
+
+FEW = {"corpus.stories": 300}
+TEXT = "Once upon a time, there was a little girl who liked 3 cats. \u201cOh!\u201d\n\nThe end"
+
+
+@pytest.fixture(scope="module")
+def imported(stories260k: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return importing.bring(stories260k, tmp_path_factory.mktemp("runs") / "foreign", overrides=FEW)
+
+
+def test_the_run_is_the_model(imported: Path, stories260k: Path):
+    run, stock = RunModel.open(imported, "cpu"), open_model(str(stories260k), "cpu")
+    assert (run.prefix, run.end, run.context) == (stock.prefix, stock.end, stock.context) == ([1], 2, 512)
+    assert run.encode(TEXT) == stock.encode(TEXT)
+    ids = torch.tensor([run.prefix + run.encode(TEXT)])
+    assert (run.logits(ids) - stock.logits(ids)).abs().max() < 1e-4
+
+
+def test_its_bits_per_byte_are_those_of_the_folder(imported: Path, stories260k: Path, valid_sample: Path):
+    stories = [text for text in open_path(valid_sample).stories if text][:40]
+    ours, theirs = (measure(open_model(str(path), "cpu"), stories) for path in (imported, stories260k))
+    assert ours.bits_per_byte_text == pytest.approx(theirs.bits_per_byte_text, rel=1e-4)
+    assert 0.85 < ours.bits_per_byte_text < 1.0, "llama2.c's model is at 0.92 on the whole sample"
+
+
+def test_exported_again_it_is_the_same_folder(imported: Path, stories260k: Path):
+    overrides = {"evaluation.stories": 2}
+    out = (
+        run_pipeline(imported, overrides=overrides, to=("onnx",), device="cpu").folder / "export/huggingface"
+    )
+    before, after = load_file(stories260k / "model.safetensors"), load_file(out / "model.safetensors")
+    before.pop("lm_head.weight", None)
+    assert before.keys() == after.keys()
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+    one, two = AutoTokenizer.from_pretrained(stories260k), AutoTokenizer.from_pretrained(out)
+    assert one(TEXT).input_ids == two(TEXT).input_ids
+    model = AutoModelForCausalLM.from_pretrained(out)
+    assert (model.config.bos_token_id, model.config.eos_token_id) == (1, 2)
+
+
+def test_training_goes_on_from_its_weights(imported: Path, tmp_path: Path):
+    recipe = imported / "recipe.toml"
+    steps = {"training.steps": 2, "training.learning_rate": 1e-9, "training.muon_learning_rate": 1e-9}
+    run = run_pipeline(recipe, tmp_path / "on", overrides=steps, until="training", device="cpu").folder
+    before = load_file(latest(imported / "training") / "model.safetensors")
+    after = load_file(latest(run / "training") / "model.safetensors")
+    for name, value in before.items():
+        assert np.abs(after[name] - value).max() < 1e-6
+    lines = map(json.loads, (run / "training/metrics.jsonl").read_text().splitlines())
+    assert next(line["valid_loss"] for line in lines if "valid_loss" in line) < 4.5, (
+        "random weights are at 6.2 nats a token"
+    )
+
+
+def write_bin(folder: Path, out: Path) -> None:
+    """Write a Hugging Face folder as llama2.c's checkpoint and tokenizer, after its export.py."""
+    config = json.loads((folder / "config.json").read_text())
+    w, model = (
+        load_file(folder / "model.safetensors"),
+        json.loads((folder / "tokenizer.json").read_text())["model"],
+    )
+    D, L, H = (config[k] for k in ("hidden_size", "num_hidden_layers", "num_attention_heads"))
+    K, T = config["num_key_value_heads"], config["max_position_embeddings"]
+    header = (D, config["intermediate_size"], L, H, K, config["vocab_size"], T)
+
+    def neighbours(x: np.ndarray, heads: int) -> np.ndarray:
+        out = np.empty_like(x)
+        width = len(x) // heads
+        for head in range(heads):
+            for i in range(width // 2):
+                out[head * width + 2 * i] = x[head * width + i]
+                out[head * width + 2 * i + 1] = x[head * width + width // 2 + i]
+        return out
+
+    parts = [w["model.embed_tokens.weight"]]
+    first = ("input_layernorm", *(f"self_attn.{part}_proj" for part in "qkvo"))
+    for name in (
+        *first,
+        "post_attention_layernorm",
+        *(f"mlp.{part}_proj" for part in ("gate", "down", "up")),
+    ):
+        for layer in range(L):
+            value = w[f"model.layers.{layer}.{name}.weight"]
+            heads = {"self_attn.q_proj": H, "self_attn.k_proj": K}.get(name)
+            parts.append(neighbours(value, heads) if heads else value)
+    parts += [w["model.norm.weight"], np.zeros((T, D // H), np.float32)]
+    out.mkdir(exist_ok=True)
+    (out / "tiny.bin").write_bytes(struct.pack("<7i", *header) + b"".join(p.tobytes() for p in parts))
+    tokens = sorted(model["vocab"], key=model["vocab"].__getitem__)
+    rows = [(float(-n), text.replace("▁", " ").encode()) for n, text in enumerate(tokens)]
+    body = b"".join(struct.pack("<fi", score, len(text)) + text for score, text in rows)
+    (out / "tokenizer.bin").write_bytes(struct.pack("<i", 16) + body)
+
+
+def test_a_checkpoint_of_llama2c_becomes_the_same_model(
+    stories260k: Path, tmp_path: Path, train_sample: Path
+):
+    write_bin(stories260k, tmp_path)
+    run = RunModel.open(importing.bring(tmp_path / "tiny.bin", tmp_path / "run", overrides=FEW), "cpu")
+    stock = open_model(str(stories260k), "cpu")
+    for text in [TEXT, *list(open_path(train_sample).stories)[:200]]:
+        assert run.encode(text) == stock.encode(text)
+    ids = torch.tensor([run.prefix + run.encode(TEXT)])
+    assert (run.logits(ids) - stock.logits(ids)).abs().max() < 1e-4
+
+
+def test_what_cannot_be_imported_leaves_nothing(stories260k: Path, tmp_path: Path, capsys):
+    write_bin(stories260k, tmp_path / "c")
+    content = (tmp_path / "c/tiny.bin").read_bytes()
+    (tmp_path / "c/cut.bin").write_bytes(content[:-4])
+    (tmp_path / "c/text.bin").write_bytes(b"Once upon a time, there was a file that was no model at all.")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/thesis.tex").write_text("years of work")
+    cases = [
+        (["nowhere"], "is not there"),
+        (["empty"], "lacks config.json, model.safetensors, tokenizer.json"),
+        (["c/cut.bin"], "cut short?"),
+        (["c/text.bin"], "is no checkpoint of llama2.c"),
+        (["c/tiny.bin", "--tokenizer", str(tmp_path / "none.bin")], "none.bin is missing"),
+        (["c/tiny.bin", "--tokenizer", str(tmp_path / "c/text.bin")], "is no tokenizer.bin of llama2.c"),
+    ]
+    for (source, *more), words in cases:
+        out = tmp_path / "out"
+        assert main(["import", str(tmp_path / source), "--out", str(out), *more]) == 2
+        assert words in capsys.readouterr().err
+        assert not out.exists()
+    assert main(["import", str(stories260k), "--out", str(tmp_path / "full")]) == 2
+    assert "is not empty" in capsys.readouterr().err
+    assert [p.name for p in (tmp_path / "full").iterdir()] == ["thesis.tex"]
+    with pytest.raises(AureliusError):
+        importing.bring(tmp_path / "empty", tmp_path / "out")
