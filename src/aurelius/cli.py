@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     generate.set_defaults(act=_generate)
 
     publish = verbs.add_parser("publish", help="put a run on the Hugging Face hub; shows it first")
-    publish.add_argument("run", metavar="RUN", help="a run folder or recipe; what is not done yet is done")
+    publish.add_argument("run", metavar="RUN", help="a run folder whose training has ended")
     publish.add_argument("repo", metavar="OWNER/NAME", help="the model's name on the hub")
     publish.add_argument("--send", action="store_true", help="upload; without it nothing leaves this machine")
     publish.add_argument("--private", action="store_true", help="make the repository a private one")
@@ -224,6 +224,10 @@ def _speaks() -> bool:
 
 
 def _export(options: argparse.Namespace) -> None:
+    from aurelius.pipeline import RECIPE, require_trained
+
+    if (Path(options.recipe) / RECIPE).is_file():  # a recipe's name means the whole way
+        require_trained(Path(options.recipe))
     folder = _run(options)
     if not options.check or not _speaks():
         return
@@ -253,10 +257,11 @@ def _import(options: argparse.Namespace) -> None:
 
 def _publish(options: argparse.Namespace) -> None:
     from aurelius.export import hub
-    from aurelius.pipeline import run
+    from aurelius.pipeline import require_trained, run
 
-    progress = _progress(sys.stderr)
-    folder = run(options.run, to=("onnx", "gguf"), progress=progress).folder
+    progress, folder = _progress(sys.stderr), Path(options.run)
+    require_trained(folder)
+    run(folder, to=("onnx", "gguf"), progress=progress)
     found = hub.prepare(folder, options.repo, options.license, progress)
     for name, size in found.files.items():
         print(f"{size / 1e6:9.3f} MB  {name}")

@@ -126,6 +126,16 @@ def begin(
         return Run(folder, _settle(asked, folder, update=False, progress=SILENT))
 
 
+def require_trained(folder: Path) -> None:
+    """Raise `RunError` where a run's training has not ended."""
+    if not (folder / RECIPE).is_file():
+        raise RunError(f"{folder} is no run folder (no {RECIPE})")
+    if Manifest.read(folder / "training") is None:
+        raise RunError(
+            f"{folder} has not finished its training; aurelius run {folder} begins it or goes on with it"
+        )
+
+
 @contextmanager
 def _team(device: str) -> "Iterator[Team | None]":
     """Meet the other processes, where ``torchrun`` started several."""

@@ -150,6 +150,18 @@ def test_without_an_export_there_is_nothing_to_check(tmp_path: Path):
         check.check(tmp_path)
 
 
+@pytest.mark.parametrize("command", [["export", "RUN"], ["publish", "RUN", "someone/tales"]])
+def test_a_run_without_a_finished_training_is_refused(
+    tiny_run: Path, tmp_path: Path, capsys, command: list[str]
+):
+    run = Path(shutil.copytree(tiny_run, tmp_path / "tiny"))
+    (run / "training/manifest.json").unlink()
+    shutil.rmtree(run / "export")
+    assert main([str(run) if word == "RUN" else word for word in command]) == 2
+    assert "has not finished its training" in capsys.readouterr().err
+    assert not (run / "export").exists()
+
+
 def test_a_disagreement_is_found(tiny_run: Path):
     """The check can fail: answers that are off are called problems."""
     model = RunModel.open(tiny_run, "cpu")
