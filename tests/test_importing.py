@@ -1,11 +1,14 @@
 import json
+import shutil
 import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
+from safetensors.torch import load_file as load_torch
+from safetensors.torch import save_file as save_torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from aurelius import importing
@@ -13,6 +16,8 @@ from aurelius.cli import main
 from aurelius.corpus.sources import open_path
 from aurelius.errors import AureliusError
 from aurelius.evaluation import measure
+from aurelius.folder import Folder
+from aurelius.generation import Sampling, generate
 from aurelius.lm import RunModel, open_model
 from aurelius.pipeline import run as run_pipeline
 from aurelius.training import latest
@@ -57,9 +62,9 @@ def test_exported_again_it_is_the_same_folder(imported: Path, stories260k: Path)
 
 
 def test_training_goes_on_from_its_weights(imported: Path, tmp_path: Path):
-    recipe = imported / "recipe.toml"
+    copy = Path(shutil.copytree(imported, tmp_path / "on"))
     steps = {"training.steps": 2, "training.learning_rate": 1e-9, "training.muon_learning_rate": 1e-9}
-    run = run_pipeline(recipe, tmp_path / "on", overrides=steps, until="training", device="cpu").folder
+    run = run_pipeline(copy, overrides=steps, until="training", update=True, device="cpu").folder
     before = load_file(latest(imported / "training") / "model.safetensors")
     after = load_file(latest(run / "training") / "model.safetensors")
     for name, value in before.items():
@@ -120,6 +125,8 @@ def test_a_checkpoint_of_llama2c_becomes_the_same_model(
         assert run.encode(text) == stock.encode(text)
     ids = torch.tensor([run.prefix + run.encode(TEXT)])
     assert (run.logits(ids) - stock.logits(ids)).abs().max() < 1e-4
+    story = list(generate(run, "Once upon a time", Sampling(temperature=0, max_new_tokens=500)))
+    assert len(story) < 450, "llama2.c's stories end where the next begins"
 
 
 def test_what_cannot_be_imported_leaves_nothing(stories260k: Path, tmp_path: Path, capsys):
@@ -132,7 +139,7 @@ def test_what_cannot_be_imported_leaves_nothing(stories260k: Path, tmp_path: Pat
     (tmp_path / "full/thesis.tex").write_text("years of work")
     cases = [
         (["nowhere"], "is not there"),
-        (["empty"], "lacks config.json, model.safetensors, tokenizer.json"),
+        (["empty"], "lacks config.json, tokenizer.json"),
         (["c/cut.bin"], "cut short?"),
         (["c/text.bin"], "is no checkpoint of llama2.c"),
         (["c/tiny.bin", "--tokenizer", str(tmp_path / "none.bin")], "none.bin is missing"),
@@ -148,3 +155,69 @@ def test_what_cannot_be_imported_leaves_nothing(stories260k: Path, tmp_path: Pat
     assert [p.name for p in (tmp_path / "full").iterdir()] == ["thesis.tex"]
     with pytest.raises(AureliusError):
         importing.bring(tmp_path / "empty", tmp_path / "out")
+
+
+def test_a_moved_run_trains_on(imported: Path, tmp_path: Path):
+    moved = Path(shutil.copytree(imported, tmp_path / "moved"))
+    changes = {"training.steps": 1, "evaluation.stories": 2}
+    assert "training" in run_pipeline(moved, overrides=changes, update=True, device="cpu").done
+    shutil.rmtree(moved / "imported")
+    with pytest.raises(AureliusError, match="imported is not there"):
+        run_pipeline(moved, overrides={"training.steps": 2}, update=True, device="cpu")
+    assert (moved / "training/manifest.json").exists(), "nothing was set aside"
+
+
+def test_the_card_of_an_import_claims_nothing_of_ours(imported: Path):
+    run = run_pipeline(imported, overrides={"evaluation.stories": 2}, device="cpu").folder
+    card = (run / "export/huggingface/README.md").read_text()
+    assert "the weights are as they were imported" in card and "Nothing: the model was imported." in card
+    for words in ("<sink>", "trailing space", "Muon", "$"):
+        assert words not in card
+
+
+def copied(folder: Path, to: Path, **changes: object) -> Path:
+    to = Path(shutil.copytree(folder, to))
+    config = json.loads((to / "config.json").read_text()) | changes
+    (to / "config.json").write_text(json.dumps(config))
+    return to
+
+
+def test_bfloat16_weights_are_read(stories260k: Path, tmp_path: Path):
+    folder = copied(stories260k, tmp_path / "half")
+    weights = load_torch(folder / "model.safetensors")
+    save_torch({name: w.bfloat16() for name, w in weights.items()}, folder / "model.safetensors")
+    found = Folder.read(folder).weights
+    for name, value in found.items():
+        assert np.array_equal(value, weights[name].bfloat16().float().numpy())
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"eos_token_id": [1, 2]}, "write the one id there that ends a story"),
+        ({"eos_token_id": 5000}, "write the one id there"),
+        ({"bos_token_id": None}, "begins a story"),
+        ({"rope_parameters": "default"}, "no table of values"),
+        ({"max_position_embeddings": 4}, "context 4: Input should be greater than or equal to 8"),
+    ],
+)
+def test_a_configuration_that_does_not_do(stories260k: Path, tmp_path: Path, changes: dict, words: str):
+    folder = copied(stories260k, tmp_path / "folder", **changes)
+    with pytest.raises(AureliusError) as caught:
+        importing.bring(folder, tmp_path / "run", overrides=FEW)
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_that_do_not_do(stories260k: Path, tmp_path: Path):
+    folder = copied(stories260k, tmp_path / "folder")
+    weights = load_file(folder / "model.safetensors")
+    for spoilt, words in ((np.float32("nan"), "no finite number"), (np.int8(1), "is of type I8")):
+        changed = weights | {"model.norm.weight": np.full(64, spoilt)}
+        save_file(changed, folder / "model.safetensors")
+        with pytest.raises(AureliusError, match=words):
+            Folder.read(folder)
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text("{}")
+    with pytest.raises(AureliusError, match="in several parts; save the model in one"):
+        importing.bring(folder, tmp_path / "run")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aurelius.arguments import parse
-from aurelius.errors import AureliusError, ModelError, RecipeError, RunError
+from aurelius.errors import AureliusError, ModelError, RecipeError, RunError, TokenizerError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -96,12 +96,16 @@ def _publish(options: argparse.Namespace) -> None:
 
     progress, folder = _progress(sys.stderr), Path(options.run)
     require_trained(folder)
-    run(folder, to=("onnx", "gguf"), progress=progress)
+    try:
+        run(folder, to=("onnx", "gguf"), progress=progress)
+    except TokenizerError as error:
+        progress.note(f"gguf: left out, {error}")
+        run(folder, to=("onnx",), progress=progress)
     found = hub.prepare(folder, options.repo, options.license, progress)
     for name, size in found.files.items():
         print(f"{size / 1e6:9.3f} MB  {name}")
     if options.send:
-        print(f"published: {hub.send(found, options.private, options.collection, progress)}")
+        hub.send(found, options.private, options.collection, progress)
         return
     print(f"nothing was sent; read {found.folder / 'README.md'}, then add --send")
     if not options.license:

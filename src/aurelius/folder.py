@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from pydantic import ValidationError
+from safetensors import SafetensorError, deserialize
 from tokenizers import Tokenizer
 
 from aurelius import tokenizer as tokenizers
@@ -16,6 +16,7 @@ from aurelius.errors import ModelError
 from aurelius.sections import ModelRecipe
 
 WEIGHTS = "model.safetensors"
+FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
 LAYER = {  # a layer's weights: the input's and the output's width
     "self_attn.q_proj": ("d_model", "queries"),
     "self_attn.k_proj": ("d_model", "keys"),
@@ -57,11 +58,10 @@ class Folder:
             RunError, TokenizerError: a file is missing or damaged.
         """
         config = read_json(path / "config.json")
+        if not isinstance(config, dict):
+            raise ModelError(f"{path / 'config.json'} is no table of values")
         shape = read_shape(path, config)
-        try:
-            weights = load_file(path / WEIGHTS)
-        except (OSError, SafetensorError, TypeError) as error:
-            raise ModelError(f"{path / WEIGHTS} cannot be read: {error}") from None
+        weights = read_weights(path / WEIGHTS)
         head = weights.pop(HEAD, None)
         if head is not None and not np.array_equal(head, weights.get(EMBEDDING, [])):
             raise ModelError(f"{path / WEIGHTS} has a head of its own; only tied embeddings are supported")
@@ -74,13 +74,41 @@ class Folder:
                 f"{path / 'tokenizer.json'} has {found} tokens, the model {config['vocab_size']}; "
                 "this tokenizer does not belong to this model"
             )
-        weights = {name: value.astype(np.float32, copy=False) for name, value in weights.items()}
         return cls(path, config, shape, weights, tokenizer)
 
     @property
     def vocab_size(self) -> int:
         """Tokens the model knows."""
         return self.config["vocab_size"]
+
+
+def read_weights(file: Path) -> dict[str, NDArray[np.float32]]:
+    """Return the tensors of a safetensors file in float32.
+
+    Raises:
+        ModelError: it is missing, damaged, sharded, or holds what is no finite number.
+    """
+    if not file.exists() and file.with_name(file.name + ".index.json").exists():
+        raise ModelError(
+            f"{file} is in several parts; save the model in one: save_pretrained(max_shard_size=...)"
+        )
+    try:
+        tensors = deserialize(file.read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{file} cannot be read: {error}") from None
+    found: dict[str, NDArray[np.float32]] = {}
+    for name, tensor in tensors:
+        kind = tensor["dtype"]
+        if kind == "BF16":  # the upper half of a float32
+            value = (np.frombuffer(tensor["data"], "<u2").astype("<u4") << 16).view("<f4")
+        elif kind in FLOATS:
+            value = np.frombuffer(tensor["data"], FLOATS[kind]).astype(np.float32)
+        else:
+            raise ModelError(f"{file}: {name} is of type {kind}; weights are float32, float16 or bfloat16")
+        if not np.isfinite(value).all():
+            raise ModelError(f"{file}: {name} holds what is no finite number")
+        found[name] = value.reshape(tensor["shape"])
+    return found
 
 
 def read_shape(path: Path, config: dict[str, Any]) -> ModelRecipe:
@@ -94,6 +122,8 @@ def read_shape(path: Path, config: dict[str, Any]) -> ModelRecipe:
         if found != value:
             raise ModelError(f"{path / 'config.json'} has {name} {found!r}; only {value!r} is supported")
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if not isinstance(rope, dict):
+        raise ModelError(f"{path / 'config.json'} has rope_parameters {rope!r}, no table of values")
     kind = rope.get("rope_type", rope.get("type", "default"))
     if kind != "default":
         raise ModelError(f"{path / 'config.json'} scales its rotary positions ({kind}); not supported")
@@ -115,6 +145,11 @@ def read_shape(path: Path, config: dict[str, Any]) -> ModelRecipe:
             raise ValueError(f"vocab_size is {config['vocab_size']!r}")
     except KeyError as error:
         raise ModelError(f"{path / 'config.json'} lacks {error}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        problem = f"{where} {first['input']!r}: {first['msg']}" if where else first["msg"]
+        raise ModelError(f"{path / 'config.json'} has no shape that is supported: {problem}") from None
     except (ValueError, TypeError) as error:
         raise ModelError(f"{path / 'config.json'} has no shape that is supported: {error}") from None
     return shape

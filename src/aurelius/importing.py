@@ -14,12 +14,13 @@ from typing import Any
 from aurelius import llama2c, pipeline
 from aurelius.artifacts import read_json, write_bytes
 from aurelius.errors import ModelError, RunError
-from aurelius.folder import Folder
+from aurelius.folder import WEIGHTS, Folder
 from aurelius.progress import SILENT, Progress
 from aurelius.recipe import Recipe
+from aurelius.sections import IMPORTED
+from aurelius.tokenizer import special_of
 
-IMPORTED = "imported"
-NEEDED = ("config.json", "model.safetensors", "tokenizer.json")
+NEEDED = ("config.json", WEIGHTS, "tokenizer.json")
 BESIDE = ("generation_config.json", "tokenizer_config.json")
 
 
@@ -51,26 +52,30 @@ def bring(
     run = out or Path("runs") / name
     if run.exists() and (not run.is_dir() or any(run.iterdir())):
         raise RunError(f"{run} is not empty; import into a new folder with --out")
-    inside = run / IMPORTED
+    inside, was_there = run / IMPORTED, run.exists()
     try:
-        _copy(source, tokenizer or source.with_name("tokenizer.bin"), inside)
+        _copy(source, tokenizer, inside)
         folder = Folder.read(inside)
         if (found := folder.tokenizer.get_vocab_size()) != folder.vocab_size:
-            raise ModelError(f"{source}: the tokenizer has {found} tokens, the model {folder.vocab_size}")
+            raise ModelError(
+                f"{source}: the tokenizer has {found} tokens, the model {folder.vocab_size}; cut its "
+                f"embedding to the tokenizer's size first (resize_token_embeddings({found}))"
+            )
+        special_of(folder.config, folder.tokenizer, str(source))
         recipe = _recipe(name, folder).with_(**(overrides or {}))
         write_bytes(run / "recipe.toml", recipe.to_toml().encode())
-        return pipeline.run(run, until="training", progress=progress).folder
     except BaseException:
-        shutil.rmtree(run, ignore_errors=True)
+        shutil.rmtree(inside if was_there else run, ignore_errors=True)
         raise
+    return pipeline.run(run, until="training", progress=progress).folder
 
 
-def _copy(source: Path, tokenizer: Path, inside: Path) -> None:
+def _copy(source: Path, tokenizer: Path | None, inside: Path) -> None:
     """Copy a Hugging Face folder's files, or write a checkpoint as such a folder."""
     if source.is_file():
-        llama2c.convert(source, tokenizer, inside)
+        llama2c.convert(source, tokenizer or source.with_name("tokenizer.bin"), inside)
         return
-    if missing := [file for file in NEEDED if not (source / file).is_file()]:
+    if missing := [file for file in NEEDED if not (source / file).is_file() and file != WEIGHTS]:
         raise ModelError(f"{source} lacks {', '.join(missing)}")
     Folder.read(source)
     inside.mkdir(parents=True)
@@ -80,17 +85,19 @@ def _copy(source: Path, tokenizer: Path, inside: Path) -> None:
 
 
 def _recipe(name: str, folder: Folder) -> Recipe:
-    where = str(folder.path.absolute())
     table: dict[str, Any] = {
         "name": name,
         "description": "imported",
-        "tokenizer": {"vocab_size": folder.vocab_size, "source": where},
+        "tokenizer": {"vocab_size": folder.vocab_size, "source": IMPORTED},
         "model": folder.shape.model_dump(),
-        "training": {"steps": 0, "batch": 4, "start": where},
+        "training": {"steps": 0, "batch": 4, "start": IMPORTED},
     }
     generation = folder.path / "generation_config.json"
-    if generation.is_file() and read_json(generation).get("do_sample"):
-        given = read_json(generation)
-        names = ("temperature", "min_p", "top_k", "top_p", "max_new_tokens")
-        table["generation"] = {key: given[key] for key in names if given.get(key) is not None}
+    given = read_json(generation) if generation.is_file() else {}
+    if isinstance(given, dict) and "do_sample" in given:
+        # What transformers takes where the file is silent.
+        plain = {"temperature": 1.0, "min_p": 0.0, "top_k": 50, "top_p": 1.0, "max_new_tokens": 128}
+        table["generation"] = {key: given.get(key) or value for key, value in plain.items()}
+        if not given["do_sample"]:
+            table["generation"] = {"temperature": 0, "max_new_tokens": table["generation"]["max_new_tokens"]}
     return Recipe.of(table, str(folder.path))

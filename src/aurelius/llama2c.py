@@ -47,7 +47,7 @@ def convert(checkpoint: Path, tokenizer: Path, out: Path) -> None:
     D, hidden, layers, heads, kv_heads, vocabulary, context = header
     if vocabulary < 0:
         raise ModelError(f"{checkpoint} has a head of its own; only tied embeddings are supported")
-    if min(header) <= 0 or D % heads or heads % kv_heads or 4 * D * max(vocabulary, hidden) > MOST:
+    if min(header) <= 0 or D % (2 * heads) or heads % kv_heads or 4 * D * max(vocabulary, hidden) > MOST:
         raise ModelError(f"{checkpoint} is no checkpoint of llama2.c: its header says {list(header)}")
     E = D // heads
     keys = kv_heads * E
@@ -149,7 +149,7 @@ def _config(*shape: int) -> dict[str, Any]:
         "mlp_bias": False,
         "tie_word_embeddings": True,
         "bos_token_id": 1,
-        "eos_token_id": 2,
+        "eos_token_id": 1,  # the next story's beginning is what ends one
         "pad_token_id": None,
         "dtype": "float32",
     }

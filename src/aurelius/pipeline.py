@@ -83,7 +83,7 @@ def run(
         AureliusError: see the stages; `RunError` where the folder comes from another recipe or is damaged,
             `StorageError` where the disk refuses.
     """
-    wanted = stages.wanted(until, to)
+    stages.wanted(until, to)
     if workers < 1:
         raise RunError(f"workers is {workers}; at least one process has to clean the corpus")
     track = tuple(track)
@@ -102,6 +102,8 @@ def run(
                     train(replace(job, recipe=Recipe.load(folder / RECIPE)))
                 return Run(folder, asked)
             with _alone(folder):
+                also = [s.name for s in STAGES if s.optional and (folder / s.folder / MANIFEST).exists()]
+                wanted = stages.wanted(until, {*to, *also} if until == "export" else to)
                 result = Run(folder, _settle(asked, folder, update, progress))
                 for stage in wanted:
                     if not _is_done(stage, result, update, verify, progress):
@@ -217,10 +219,12 @@ def _settle(asked: Recipe, folder: Path, update: bool, progress: Progress) -> Re
     changed = [key for key in now if now[key] != there[key]]
     if not changed:
         return saved
-    sections = {key.split(".")[0] for key in changed}
-    touched = with_following([stage.name for stage in STAGES if sections & set(stage.parts)])
+    touched = with_following([stage.name for stage in STAGES if any(map(stage.reads, changed))])
     places = {name: folder / stages.folder(name) for name in touched}
     begun = [name for name, place in places.items() if place.is_dir() and any(place.iterdir())]
+    for given in (asked.tokenizer.source, asked.training.start):
+        if given and not (where := folder / given).is_dir():  # before anything is set aside
+            raise RunError(f"{where} is not there; tokenizer.source and training.start name a model's folder")
     if begun and not update:
         fields = ", ".join(f"{key} is {there[key]!r} there and {now[key]!r} here" for key in changed)
         told = ", ".join(_told(touched, begun))

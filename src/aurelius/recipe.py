@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError
 from aurelius import recipes
 from aurelius.errors import RecipeError
 from aurelius.sections import (
+    IMPORTED,
     CorpusRecipe,
     EvaluationRecipe,
     ExportRecipe,
@@ -104,10 +105,8 @@ class Recipe(Part):
         update = {"source": source, "valid_source": _absolute(held) if held else ""}
         corpus = recipe.corpus.model_copy(update=update)
         tokenizer, training = recipe.tokenizer, recipe.training
-        if tokenizer.source:
-            tokenizer = tokenizer.model_copy(update={"source": abspath(expanduser(tokenizer.source))})
-        if training.start:
-            training = training.model_copy(update={"start": abspath(expanduser(training.start))})
+        tokenizer = tokenizer.model_copy(update={"source": _elsewhere(tokenizer.source)})
+        training = training.model_copy(update={"start": _elsewhere(training.start)})
         return recipe.model_copy(update={"corpus": corpus, "tokenizer": tokenizer, "training": training})
 
     def to_toml(self) -> str:
@@ -161,6 +160,11 @@ def _absolute(source: str) -> str:
     if source == "storyteller" or source.startswith("hf:"):
         return source
     return abspath(expanduser(source))
+
+
+def _elsewhere(folder: str) -> str:
+    """Make the path of a model absolute, but for the one that lies within the run."""
+    return abspath(expanduser(folder)) if folder not in ("", IMPORTED) else folder
 
 
 def _read(path: Path) -> str:

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from aurelius.vocabulary import BYTE_TOKENS, SPECIAL_TOKENS
 
+IMPORTED = "imported"  # a model within the run's own folder
 Name = Annotated[str, Field(min_length=1)]
 CleaningStep = Literal["mojibake", "characters", "quotes", "paragraphs", "story", "english", "cut"]
 
@@ -88,7 +89,7 @@ class TokenizerRecipe(Part):
     )
     source: str = Field(
         default="",
-        description="a Hugging Face folder whose tokenizer is taken; empty: one is trained",
+        description="a model's folder whose tokenizer is taken (imported: the run's own); empty: none",
     )
     stories: int = Field(
         default=200_000,
@@ -169,7 +170,8 @@ class TrainingRecipe(Part):
         description="optimizer steps; 0 with start, or with minutes until they are resolved",
     )
     start: str = Field(
-        default="", description="a Hugging Face folder whose weights training begins with; empty: drawn anew"
+        default="",
+        description="a model's folder that training begins with (imported: the run's own); empty: none",
     )
     minutes: float = Field(
         default=0.0, ge=0, le=10**6, description="the budget (minutes) that steps were resolved from; 0: none"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from aurelius.errors import RunError
 from aurelius.progress import Progress
 from aurelius.recipe import Recipe
+from aurelius.sections import IMPORTED
 
 if TYPE_CHECKING:
     from aurelius.training.distribution import Team
@@ -34,6 +35,16 @@ class Job:
     team: "Team | None" = None
 
 
+def _located(job: Job) -> Recipe:
+    """Return the recipe with the paths of the model within the run, if there is one."""
+    recipe, inside = job.recipe, job.run / IMPORTED
+    if recipe.tokenizer.source == IMPORTED:
+        recipe = recipe.with_(**{"tokenizer.source": str(inside)})
+    if recipe.training.start == IMPORTED:
+        recipe = recipe.with_(**{"training.start": str(inside)})
+    return recipe
+
+
 def _corpus(job: Job) -> list[Path]:
     from aurelius import corpus
 
@@ -43,7 +54,7 @@ def _corpus(job: Job) -> list[Path]:
 def _tokenizer(job: Job) -> list[Path]:
     from aurelius import tokenizer
 
-    return tokenizer.build(job.recipe, job.run / "corpus", job.out, job.progress)
+    return tokenizer.build(_located(job), job.run / "corpus", job.out, job.progress)
 
 
 def _tokens(job: Job) -> None:
@@ -52,12 +63,15 @@ def _tokens(job: Job) -> None:
     tokens.build(job.run / "corpus", job.run / "tokenizer", job.out, job.progress)
 
 
-def _training(job: Job) -> None:
+def _training(job: Job) -> list[Path]:
     if job.team:
         job.team.tell(True)
     train(job)
     if job.team:
         job.team.leave()
+    start = _located(job).training.start
+    files = [Path(start) / name for name in ("config.json", "model.safetensors")] if start else []
+    return [file for file in files if file.exists()]
 
 
 def train(job: Job) -> None:
@@ -65,7 +79,7 @@ def train(job: Job) -> None:
     from aurelius import training
 
     training.train(
-        job.recipe,
+        _located(job),
         job.run / "tokens",
         job.out,
         device=job.device,
@@ -118,7 +132,15 @@ class Stage:
 
     def part(self, recipe: Recipe) -> dict[str, Any]:
         """Return the stage's part of the recipe."""
-        return recipe.model_dump(include=set(self.parts))
+        there = recipe.model_dump()
+        found = {name: there[name] for name in self.parts if "." not in name}
+        for section, key in (name.split(".") for name in self.parts if "." in name):
+            found[f"{section}.{key}"] = there[section][key]
+        return found
+
+    def reads(self, key: str) -> bool:
+        """Whether the stage depends on the recipe's value under a dotted key."""
+        return key in self.parts or key.split(".")[0] in self.parts
 
 
 STAGES = (
@@ -134,8 +156,8 @@ STAGES = (
         _export,
         place="export/huggingface",
     ),
-    Stage("onnx", ("export",), ("export",), _onnx, place="export/onnx", optional=True),
-    Stage("gguf", ("name", "export"), ("export",), _gguf, place="export/gguf", optional=True),
+    Stage("onnx", ("export.onnx",), ("export",), _onnx, place="export/onnx", optional=True),
+    Stage("gguf", ("name", "export.gguf"), ("export",), _gguf, place="export/gguf", optional=True),
 )
 NAMES = tuple(stage.name for stage in STAGES if not stage.optional)
 TARGETS = ("huggingface", *(stage.name for stage in STAGES if stage.optional))  # what a run is exported to

@@ -39,6 +39,7 @@ def build(corpus_folder: Path, tokenizer_folder: Path, out: Path, progress: Prog
     encoder = Encoder(tokenizer.load(tokenizer_folder / "tokenizer.json"))
     special = Special.read(tokenizer_folder)
     begin, end = (np.array([token], "<u2").tobytes() for token in (special.begin, special.end))
+    end = b"" if begin == end else end
     out.mkdir(parents=True, exist_ok=True)
     special.write(out)
     sizes = {}
@@ -146,7 +147,7 @@ class Blocks:
         inputs = np.empty_like(pieces)
         inputs[:, 0] = self.stories.special.lead
         inputs[:, 1:] = pieces[:, :-1]
-        return inputs, np.where(pieces == self.stories.special.begin, IGNORED, pieces)
+        return inputs, np.where(pieces == self.stories.special.given, IGNORED, pieces)
 
     def piece(self, block: int) -> NDArray[np.int64]:
         """Return the ``context`` consecutive tokens of the epoch's stream that are this block's targets."""

@@ -28,6 +28,11 @@ class Special:
         """The ids before every text, as at inference."""
         return [self.begin] if self.lead == self.begin else [self.lead, self.begin]
 
+    @property
+    def given(self) -> int:
+        """The id that is no target; -1, none, where a story's end is the next one's beginning."""
+        return -1 if self.begin == self.end else self.begin
+
     @classmethod
     def read(cls, folder: Path) -> "Special":
         """Read what `write` wrote; our own tokenizers' where there is nothing."""

@@ -39,10 +39,13 @@ class Hub(BaseHTTPRequestHandler):
 
     files: dict[str, int] = {}  # noqa: RUF012
     asked: list[str] = []  # noqa: RUF012
+    deleted: list[str] = []  # noqa: RUF012
     fails: dict[str, list[int]] = {}  # noqa: RUF012  statuses to answer with first, by part of the path
     made: dict = {}  # noqa: RUF012
 
     def do_GET(self) -> None:
+        if "/tree/" in self.path:
+            return self.reply([{"type": "file", "path": "old-F16.gguf", "oid": "0" * 40, "size": 1}])
         self.reply({"error": "Repository not found"}, 404)
 
     def do_POST(self) -> None:
@@ -70,6 +73,8 @@ class Hub(BaseHTTPRequestHandler):
             self.reply({"transfer": "basic", "objects": [{**f, "actions": upload} for f in found]})
         elif "/commit/" in self.path:
             for line in map(json.loads, body.splitlines()):
+                if line["key"] == "deletedFile":
+                    Hub.deleted.append(line["value"]["path"])
                 if line["key"] in ("file", "lfsFile"):
                     Hub.files[line["value"]["path"]] = line["value"].get("size", -1)
             self.reply({"success": True, "commitOid": "c" * 40, "commitUrl": f"{home}/commit/{'c' * 40}"})
@@ -84,7 +89,7 @@ class Hub(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.reply({})
 
-    def reply(self, answer: dict, status: int = 200) -> None:
+    def reply(self, answer: dict | list, status: int = 200) -> None:
         content = json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -140,7 +145,8 @@ def test_one_commit_holds_what_was_shown(exported: Path, tmp_path: Path, server:
     assert set(Hub.files) == there and "model.safetensors" in there and "manifest.json" not in there
     assert Hub.made.get("private") or Hub.made.get("visibility") == "private"
     assert "/api/collections/someone/tiny/items" in Hub.asked
-    assert f"published: {server}/someone/tales/commit/" in done.stdout
+    assert f"published: {server}/someone/tales/commit/" in done.stderr
+    assert Hub.deleted == ["old-F16.gguf"], "of an earlier publication"
     assert TOKEN not in done.stdout + done.stderr
     assert not any(TOKEN in path.read_text(errors="replace") for path in folder.rglob("*") if path.is_file())
 

@@ -6,6 +6,8 @@ from aurelius.errors import RecipeError
 from aurelius.progress import SILENT, Progress
 from aurelius.recipe import Recipe
 
+ONNX_FILES = {"fp32": "model", "fp16": "model_fp16", "int8": "model_quantized", "q4": "model_q4"}
+
 
 def to_onnx(recipe: Recipe, source: Path, out: Path) -> None:
     """Write the Hugging Face folder ``source`` as ONNX files, for transformers.js and ONNX Runtime.

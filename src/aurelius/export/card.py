@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from aurelius.artifacts import read_json
+from aurelius.export import ONNX_FILES
 from aurelius.recipe import Recipe
+from aurelius.vocabulary import OURS, Special
 
 if TYPE_CHECKING:
     from aurelius.export.check import Row
 
 SHOWN = ("do_sample", "temperature", "min_p", "max_new_tokens")  # in the snippets
+JAVASCRIPT = {"int8": "q8", "fp32": "fp32", "fp16": "fp16", "q4": "q4"}  # transformers.js's names, in order
 CURVE = 12  # points of the learning curve
 LICENCES = {"roneneldan/TinyStories": "CDLA-Sharing-1.0"}  # of corpora, by their name on the hub
 
@@ -23,7 +26,9 @@ def card(
     recipe: Recipe,
     run: Path,
     sampling: dict[str, Any],
+    special: Special = OURS,
     rows: "Sequence[Row]" = (),
+    files: Sequence[str] = (),
     repo: str = "",
     license: str = "",
 ) -> str:
@@ -33,7 +38,9 @@ def card(
         recipe: the run's.
         run: its folder, evaluated.
         sampling: the published ``generation_config.json``.
-        rows: how the runtimes did with the files published beside the weights; none: there are none.
+        special: the ids that its texts begin with.
+        rows: how the runtimes did with the files published beside the weights.
+        files: what is published, by name.
         repo: the model's name on the hub.
         license: of the weights, as the hub spells it.
     """
@@ -43,6 +50,9 @@ def card(
     sources, hub = origin(recipe)
     settings = ", ".join(f"{name}={sampling[name]}" for name in SHOWN if name in sampling)
     prompt = report["samples"][0]["prompt"]
+    foreign, begins = bool(recipe.tokenizer.source), "`<sink> <s>`"
+    if special.lead == special.begin:
+        begins = "its begin token"
     values = {
         "metadata": metadata(recipe, report, hub, repo, license),
         "name": repo.split("/")[-1] or recipe.name,
@@ -51,13 +61,15 @@ def card(
         "shape": f"{shape.layers} layers, width {shape.d_model}, MLP {shape.d_mlp}, "
         f"{shape.heads} query heads, {shape.kv_heads} key/value heads, context {shape.context}, "
         f"vocabulary {recipe.tokenizer.vocab_size}",
-        "source": " and ".join(sources),
-        "licences": "".join(f"; {name}: {LICENCES[name]}" for name in hub if name in LICENCES),
-        "stories": f"{corpus['train']['stories']:,}",
-        "tokens": f"{trained['tokens']:,}",
-        "epochs": f"{trained['epoch']:.1f}",
-        "steps": f"{trained['step']:,}",
-        "time": f"{trained['seconds'] / 60:.0f} minutes on {trained['device']}",
+        "corpus": f"{' and '.join(sources)}, {corpus['train']['stories']:,} training stories"
+        + "".join(f"; {name}: {LICENCES[name]}" for name in hub if name in LICENCES),
+        "training": training(recipe, trained),
+        "begins": begins,
+        "tokenizer": ""
+        if foreign
+        else _filled(
+            "card-tokenizer.md", {"path": json.dumps(repo or "."), "spaced": json.dumps(prompt + " ")}
+        ),
         "bits_per_byte": f"{figures['bits_per_byte']:.4f} ± {figures['standard_error']:.4f}",
         "nats": f"{figures['nats_per_token']:.4f}",
         "packed": packed(report["packed"]),
@@ -67,17 +79,37 @@ def card(
         "begun": json.dumps(f"<s>{prompt} "),
         "samples": "\n\n".join("> " + sample["text"].replace("\n", "\n> ") for sample in report["samples"]),
         "sampling": settings,
+        "javascript": f"do_sample: true, temperature: {sampling['temperature']}"
+        if sampling["do_sample"]
+        else "do_sample: false",
         "temperature": sampling.get("temperature", 0),
         "tokens_written": sampling["max_new_tokens"],
         "curve": curve(run / "training" / "metrics.jsonl"),
         "decisions": decisions(recipe),
     }
-    values["runtimes"] = ""
-    if rows:
-        gguf = next((row.path.name for row in rows if row.runtime == "llama.cpp" and row.kind == "Q8_0"), "")
-        values |= {"table": table(rows), "gguf": gguf or f"{recipe.name}-F16.gguf", "repo": repo}
-        values["runtimes"] = _filled("card-runtimes.md", values)
-    return _filled("card.md", values)
+    onnx = next((kind for kind in JAVASCRIPT if f"onnx/{ONNX_FILES[kind]}.onnx" in files), "")
+    ggufs = [name for name in files if name.endswith(".gguf")]
+    parts = []
+    if onnx:
+        names = {"dtype": JAVASCRIPT[onnx], "onnx": ONNX_FILES[onnx]}
+        parts.append(_filled("card-onnx.md", values | names))
+    if ggufs:
+        small = next((name for name in ggufs if "-Q8_0" in name), ggufs[0])
+        parts.append(_filled("card-gguf.md", values | {"gguf": small, "repo": repo}))
+    if parts:
+        parts.append(_filled("card-cost.md", {"table": table(rows)}))
+    return _filled("card.md", values | {"runtimes": "".join(parts)})
+
+
+def training(recipe: Recipe, trained: dict[str, Any]) -> str:
+    """Say how long was trained, and from which weights."""
+    if not trained["step"]:
+        return "none here: the weights are as they were imported"
+    start = "begun with imported weights; " if recipe.training.start else ""
+    return (
+        f"{start}{trained['step']:,} steps, {trained['tokens']:,} tokens ({trained['epoch']:.1f} epochs), "
+        f"{trained['seconds'] / 60:.0f} minutes on {trained['device']}"
+    )
 
 
 def _filled(name: str, values: dict[str, Any]) -> str:
@@ -138,6 +170,8 @@ def curve(metrics: Path) -> str:
 def decisions(recipe: Recipe) -> str:
     """Return what was decided and why, for what this recipe says."""
     t = recipe.training
+    if not t.steps:
+        return "- Nothing: the model was imported."
     split = "parted from words" if recipe.tokenizer.split == "separate" else "left on words"
     optimizer = (
         f"Muon ({t.muon_learning_rate:g}, momentum {t.momentum:g}) for the matrices, AdamW "
@@ -148,16 +182,19 @@ def decisions(recipe: Recipe) -> str:
     embedded = recipe.tokenizer.vocab_size * recipe.model.d_model
     sees = "its own story" if t.attention == "story" else "its whole block"
     found = [
-        f"Tokenizer: BPE of words with their trailing space, punctuation {split}; 256 byte tokens spell what "
-        "the vocabulary lacks. The first token after a prompt then begins a word, as in training.",
-        f"Every block begins with `<sink>`; {t.story_start:.0%} of the blocks begin with a story, as every "
-        f"prompt does. A token sees {sees}.",
+        f"{t.story_start:.0%} of the blocks begin with a story, as every prompt does. A token sees {sees}.",
         f"Optimizer: {optimizer}.",
         f"Rate: up over {t.warmup:.0%} of the steps, then constant, down to {t.final_rate:.0%} of the peak "
         f"over the last {t.decay:.0%}. Weight decay {t.weight_decay:g}. {t.batch} blocks a step.",
         f"Embeddings and head are one matrix, {embedded / recipe.parameters:.0%} of all parameters.",
         f"Seed {t.seed}.",
     ]
+    if not recipe.tokenizer.source:
+        found[:0] = [
+            f"Tokenizer: BPE of words with their trailing space, punctuation {split}; 256 byte tokens spell "
+            "what the vocabulary lacks. The first token after a prompt then begins a word, as in training.",
+            "Every block, and every text, begins with `<sink>`.",
+        ]
     return "\n".join(f"- {text}" for text in found)
 
 

@@ -137,8 +137,8 @@ def task(model: RunModel, texts: list[str], stories: list[str]) -> Task:
     normalizer = model.tokenizer.normalizer
     texts = [normalizer.normalize_str(text) if normalizer else text for text in texts]
     sequences = [model.prefix + model.encode(story) for story in stories]
-    count = min(COUNT, model.context - 16)
-    return Task(texts, sequences, model.prefix, count, model.context, model.vocab_size)
+    count = min(COUNT, model.context - len(model.prefix))
+    return Task(texts, sequences, model.prefix, model.end, count, model.context, model.vocab_size)
 
 
 @torch.no_grad()
@@ -149,7 +149,8 @@ def answers(model: RunModel, asked: Task) -> Answers:
     while len(greedy) < asked.count and (not greedy or greedy[-1] != model.end):
         greedy.append(int(model.following(feed, cache).argmax()))
         feed = greedy[-1:]
-    ids = [model.prefix + model.encode(text) for text in asked.texts]
+    model.tokenizer.encode_special_tokens = True
+    ids = [model.tokenizer.encode(text).ids for text in asked.texts]  # with what the file says to add
     return Answers("", logits, ids, greedy)
 
 
@@ -169,7 +170,7 @@ def compare(
     pairs = list(zip(given.logits, own.logits, strict=True))
     apart = max(float(np.abs(a - b).max()) for a, b in pairs)
     size = sum(len(story.encode()) for story in stories)
-    bits, plain = (bits_per_byte(logits, asked.sequences, size) for logits in (given.logits, own.logits))
+    bits, plain = (bits_per_byte(logits, asked, size) for logits in (given.logits, own.logits))
     cost, limit = bits / plain - 1, LIMITS[runtime.kind]
     if not apart <= limit.logits:
         problems.append(f"logits {apart:.1e} apart, {limit.logits:g} allowed")
@@ -187,12 +188,12 @@ def compare(
     )  # fmt: skip
 
 
-def bits_per_byte(logits: list[NDArray[np.float32]], sequences: list[list[int]], size: int) -> float:
+def bits_per_byte(logits: list[NDArray[np.float32]], asked: Task, size: int) -> float:
     """Return the text's bits per byte (without the end of story) from the logits of its sequences."""
-    nats = 0.0
-    for rows, ids in zip(logits, sequences, strict=True):
-        scores = torch.from_numpy(np.array(rows[1:-1], dtype=np.float64))  # <s>, at 0, is given
-        nats += float(torch.nn.functional.cross_entropy(scores, torch.tensor(ids[2:]), reduction="sum"))
+    nats, first = 0.0, len(asked.opening)
+    for rows, ids in zip(logits, asked.sequences, strict=True):
+        scores = torch.from_numpy(np.array(rows[first - 1 : -1], dtype=np.float64))
+        nats += float(torch.nn.functional.cross_entropy(scores, torch.tensor(ids[first:]), reduction="sum"))
     return nats / math.log(2) / size
 
 

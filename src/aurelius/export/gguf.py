@@ -86,12 +86,21 @@ def check_tokenizer(source: Folder) -> None:
     rules = json.loads(source.tokenizer.to_str())
     model = rules["model"]
     where = source.path / "tokenizer.json"
-    if not model.get("byte_fallback") or not set(BYTE_TOKENS) <= set(model["vocab"]):
+    if (
+        model["type"] != "BPE"
+        or not model.get("byte_fallback")
+        or not set(BYTE_TOKENS) <= set(model["vocab"])
+    ):
         raise TokenizerError(f"{where} has no byte tokens; a GGUF needs them to spell any text")
     found = [text for text in SPECIAL_TOKENS if source.tokenizer.token_to_id(text) is None]
-    if found or source.tokenizer.get_vocab_size() != source.vocab_size:
+    if (
+        found
+        or len(rules["added_tokens"]) > len(SPECIAL_TOKENS)
+        or source.tokenizer.get_vocab_size() != source.vocab_size
+    ):
         raise TokenizerError(f"{where} is not a tokenizer that Aurelius made; no GGUF can be written of it")
-    if any(rule["pattern"].get("Regex") == "$" for rule in rules["normalizer"]["normalizers"]):
+    normal = (rules["normalizer"] or {}).get("normalizers", [])
+    if any(rule.get("pattern", {}).get("Regex") == "$" for rule in normal):
         raise TokenizerError(
             f"{where} has the reference normalizer, which puts spaces before newlines; llama.cpp has no "
             "normalizer. Train with tokenizer.normalizer = portable"

@@ -22,6 +22,7 @@ from aurelius.vocabulary import Special
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 TRIES = 3
+FILES = ["*.gguf", "onnx/*.onnx"]  # of an earlier publication, where they are not sent again
 T = TypeVar("T")
 
 
@@ -67,7 +68,10 @@ def assemble(run: Path, rows: list[Row], repo: str, license: str) -> Publication
         target = out / ("onnx" if path.suffix == ".onnx" else "") / path.name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
-    text = card(recipe, run, generation_config(recipe, Special.read(run / "tokenizer")), rows, repo, license)
+    special = Special.read(run / "tokenizer")
+    names = [path.relative_to(out).as_posix() for path in sorted(out.rglob("*")) if path.is_file()]
+    sampling = generation_config(recipe, special)
+    text = card(recipe, run, sampling, special, rows, names, repo, license)
     write_bytes(out / "README.md", text.encode())
     files = {p.relative_to(out).as_posix(): p.stat().st_size for p in sorted(out.rglob("*")) if p.is_file()}
     return Publication(repo, out, files)
@@ -83,7 +87,7 @@ def send(what: Publication, private: bool = False, collection: str = "", progres
         progress: told what is sent and what is tried again.
 
     Raises:
-        HubError: the hub refused or could not be reached; the repository's files are then as they were.
+        HubError: the hub refused or could not be reached; the files are sent all or none.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.utils import disable_progress_bars
@@ -95,9 +99,12 @@ def send(what: Publication, private: bool = False, collection: str = "", progres
     progress.note(f"sending {len(what.files)} files, {sum(what.files.values()) / 1e6:.1f} MB")
     commit = _tried(
         what.repo,
-        lambda: api.upload_folder(repo_id=what.repo, folder_path=what.folder, commit_message=message),
+        lambda: api.upload_folder(
+            repo_id=what.repo, folder_path=what.folder, commit_message=message, delete_patterns=FILES
+        ),
         progress,
     )
+    progress.note(f"published: {commit.commit_url}")
     if collection:
         _tried(
             collection,

@@ -27,7 +27,7 @@ def write(recipe: Recipe, run: Path, out: Path) -> None:
     write_json(out / "config.json", config(recipe, special))
     write_json(out / "generation_config.json", generation)
     write_json(out / "tokenizer_config.json", tokenizer_config(recipe, special, tokenizer))
-    write_bytes(out / "README.md", card(recipe, run, generation).encode())
+    write_bytes(out / "README.md", card(recipe, run, generation, special).encode())
 
 
 def config(recipe: Recipe, special: Special = OURS) -> dict[str, Any]:

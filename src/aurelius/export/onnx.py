@@ -25,22 +25,22 @@ from onnx import ModelProto, TensorProto, checker, helper, numpy_helper
 
 from aurelius import __version__
 from aurelius.artifacts import write_bytes
+from aurelius.export import ONNX_FILES
 from aurelius.folder import EMBEDDING, LAST_NORM, Folder
 
-FILES = {"fp32": "model", "fp16": "model_fp16", "int8": "model_quantized", "q4": "model_q4"}
 OPSET, IR = 21, 10
 BLOCK = 32  # inputs that share a scale in q4
 MASKED = float(np.finfo(np.float32).min)  # finite: a row with nothing but padding must not become NaN
 BESIDE = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
 
 
-def write(source: Folder, out: Path, kinds: tuple[str, ...] = tuple(FILES)) -> None:
+def write(source: Folder, out: Path, kinds: tuple[str, ...] = tuple(ONNX_FILES)) -> None:
     """Write ``out/onnx/*.onnx`` and, beside them, the tokenizer and configurations they are used with."""
     for name in BESIDE:
         write_bytes(out / name, (source.path / name).read_bytes())
     for kind in kinds:
         content = build(source, kind).SerializeToString(deterministic=True)
-        write_bytes(out / "onnx" / f"{FILES[kind]}.onnx", content)
+        write_bytes(out / "onnx" / f"{ONNX_FILES[kind]}.onnx", content)
 
 
 def build(source: Folder, kind: str = "fp32") -> ModelProto:

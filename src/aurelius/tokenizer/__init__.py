@@ -1,6 +1,7 @@
 """Stage 2: the suffix-space tokenizer, as one stock ``tokenizer.json``, the same file that is published."""
 
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer
 
@@ -45,15 +46,30 @@ def _take(source: Path, vocab_size: int, out: Path) -> list[Path]:
     tokenizer = load(file)
     if (found := tokenizer.get_vocab_size()) != vocab_size:
         raise TokenizerError(f"{file} has {found} tokens, not the {vocab_size} of tokenizer.vocab_size")
-    begin, end = config.get("bos_token_id"), config.get("eos_token_id")
-    if not isinstance(begin, int) or not isinstance(end, int):
-        raise TokenizerError(
-            f"{source / 'config.json'} names no one begin and end token (bos_token_id, eos_token_id)"
-        )
-    lead, unknown = tokenizer.token_to_id("<sink>"), tokenizer.token_to_id("<unk>")
     write_bytes(out / "tokenizer.json", file.read_bytes())
-    Special(begin, end, begin if lead is None else lead, unknown).write(out)
+    special_of(config, tokenizer, str(source)).write(out)
     return [file, source / "config.json"]
+
+
+def special_of(config: dict[str, Any], tokenizer: Tokenizer, where: str) -> Special:
+    """Return the special ids that a model's configuration names.
+
+    Raises:
+        TokenizerError: it names no begin and end token, or several; the message says ``where``.
+    """
+    found = {}
+    for key in ("bos_token_id", "eos_token_id"):
+        given = config.get(key)
+        given = given[0] if isinstance(given, list) and len(given) == 1 else given
+        if type(given) is not int or not 0 <= given < tokenizer.get_vocab_size():
+            raise TokenizerError(
+                f"{where}: config.json has {key} {given!r}; write the one id there that "
+                f"{'begins' if key[0] == 'b' else 'ends'} a story"
+            )
+        found[key] = given
+    lead, unknown = tokenizer.token_to_id("<sink>"), tokenizer.token_to_id("<unk>")
+    begin = found["bos_token_id"]
+    return Special(begin, found["eos_token_id"], begin if lead is None else lead, unknown)
 
 
 def load(path: Path) -> Tokenizer:

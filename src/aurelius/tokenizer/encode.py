@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 
 from aurelius.errors import TokenizerError
 from aurelius.tokenizer.suffix_bpe import NORMALIZERS, SPLITS
+from aurelius.vocabulary import SPECIAL_TOKENS
 
 # The splits of `suffix_bpe` in ASCII.
 PATTERNS = {
@@ -38,6 +39,12 @@ class Encoder:
         rules = json.loads(tokenizer.to_str())
         pattern = ((rules.get("pre_tokenizer") or {}).get("pattern") or {}).get("Regex")
         kind = next((name for name, split in SPLITS.items() if split == pattern), None)
+        normal = (rules.get("normalizer") or {}).get("normalizers", [])
+        patterns = [rule.get("pattern", {}).get("Regex") for rule in normal]
+        if patterns not in [[regex for regex, _ in found] for found in NORMALIZERS.values()]:
+            kind = None
+        if len(rules["added_tokens"]) > len(SPECIAL_TOKENS):  # they would be looked for in every text
+            kind = None
         if tokenizer.get_vocab_size() > 2**16:
             raise TokenizerError(
                 f"the tokenizer has {tokenizer.get_vocab_size()} tokens; stories are packed with up to 65,536"
@@ -45,7 +52,6 @@ class Encoder:
         self.tokenizer, self.known = tokenizer, kind is not None
         if kind is None:
             return
-        patterns = [rule["pattern"]["Regex"] for rule in rules["normalizer"]["normalizers"]]
         self.portable = patterns == [pattern for pattern, _ in NORMALIZERS["portable"]]
         self.pattern = PATTERNS[kind]
         self.classes = _Classes(tokenizer)

@@ -37,7 +37,7 @@ class Feed:
         inputs = targets.roll(1, 1)
         special = self.blocks.stories.special
         inputs[:, 0] = special.lead
-        return inputs, targets.masked_fill(targets == special.begin, IGNORED)
+        return inputs, targets.masked_fill(targets == special.given, IGNORED)
 
     def _stream_of(self, number: int) -> Tensor:
         """Return an epoch's stream of tokens on the device."""

@@ -77,13 +77,15 @@ def train(
     }
     identity = {
         "model": recipe.model.model_dump(),
-        "training": settings.model_dump(exclude={"accumulate"}),
+        "training": settings.model_dump(exclude={"accumulate", "start"}),
         "vocab_size": recipe.tokenizer.vocab_size,
         "tokens": {name: sha256(tokens / name) for name in ("train.bin", "train.documents.npy")},
     }
     if world.first:
         out.mkdir(parents=True, exist_ok=True)
         checkpoint.sweep(out)
+    if settings.start and not checkpoint.every(out):
+        trainer.begin_with(Path(settings.start))
     seconds, losses = _resume(trainer, out, identity, environment, progress)
     # Losses and gradient norms since the last line of the metrics.
     window = [torch.tensor([loss, 0.0], device=target) for loss in losses]

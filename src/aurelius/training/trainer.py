@@ -47,8 +47,6 @@ class Trainer:
         with devices.memory_errors(f"The model has {recipe.parameters:,} parameters: make it smaller"):
             self.model = Llama(recipe.model, recipe.tokenizer.vocab_size)
             self.model.initialise(self.recipe.seed)
-            if self.recipe.start:
-                self._begin_with(Path(self.recipe.start))
             self.model.to(device)
         recorded = recorded and device.type == "cuda" and self.world.size == 1
         self.optimizers = optimizers.build(self.model, self.recipe, recorded)
@@ -58,8 +56,12 @@ class Trainer:
         )
         self._update = Captured(self._plain_update, self._state) if recorded else self._plain_update
 
-    def _begin_with(self, path: Path) -> None:
-        """Take the weights of a Hugging Face folder."""
+    def begin_with(self, path: Path) -> None:
+        """Take the weights of a Hugging Face folder.
+
+        Raises:
+            ModelError, RunError, TokenizerError: see `Folder.read`; its shape is not the recipe's.
+        """
         found = Folder.read(path)
         if (found.shape, found.vocab_size) != (self.model.shape, self.model.vocab_size):
             raise ModelError(f"{path} (training.start) has another shape than the recipe")

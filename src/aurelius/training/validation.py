@@ -66,7 +66,7 @@ def packed_loss(
             nats = torch.nn.functional.cross_entropy(
                 predicted.flatten(0, 1), targets.flatten().to(predicted.device), reduction="none"
             )
-            is_begin = (targets == blocks.stories.special.begin).flatten()
+            is_begin = (targets == blocks.stories.special.given).flatten()
             nats = nats.double().cpu()
             begins += nats[is_begin].sum().item()
             total += nats[~is_begin].sum().item()

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from aurelius.errors import ModelError
-from aurelius.export import onnx, reference
+from aurelius.export import ONNX_FILES, reference
 from aurelius.folder import read_shape
 from aurelius.lm import TransformersModel
 
@@ -38,6 +38,7 @@ class Task:
     texts: list[str]
     sequences: list[list[int]]
     opening: list[int]
+    end: int | None
     count: int
     context: int
     vocab_size: int
@@ -71,7 +72,7 @@ def found(run: Path) -> Iterator[Runtime | str]:
     weights = folder / "model.safetensors"
     yield Runtime("numpy", "fp32", weights, lambda task: _numpy(folder, task))
     yield Runtime("transformers", "fp32", weights, lambda task: _transformers(folder, task))
-    files = {kind: run / "export/onnx/onnx" / f"{name}.onnx" for kind, name in onnx.FILES.items()}
+    files = {kind: run / "export/onnx/onnx" / f"{name}.onnx" for kind, name in ONNX_FILES.items()}
     files = {kind: path for kind, path in files.items() if path.exists()}
     if not files:
         yield "onnxruntime, transformers.js: no ONNX files; aurelius export RUN --to onnx writes them"
@@ -175,7 +176,7 @@ def _onnxruntime(path: Path, task: Task) -> Answers:
     rows, past = forward(task.opening, [empty] * len(names))
     while len(greedy) < task.count:
         greedy.append(int(rows[-1].argmax()))
-        if greedy[-1] == 1:
+        if greedy[-1] == task.end:
             break
         rows, past = forward(greedy[-1:], past)
     return Answers(onnxruntime.__version__, logits, None, greedy, time.perf_counter() - started)

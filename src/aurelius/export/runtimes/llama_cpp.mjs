@@ -6,7 +6,8 @@ const task = JSON.parse(readFileSync(process.argv[2], "utf8"));
 process.execArgv = []; // of the test process that getLlama starts: this script came by stdin, that one does not
 const llama = await getLlama({ gpu: false, build: "never", logLevel: "error", progressLogs: false });
 const model = await llama.loadModel({ modelPath: task.model });
-const context = await model.createContext({ contextSize: task.context, sequences: 1, threads: task.threads });
+// A context that is filled to the last position would be shifted.
+const context = await model.createContext({ contextSize: task.context + 8, sequences: 1, threads: task.threads });
 const sequence = context.getSequence();
 
 const ids = task.texts.map((text) => model.tokenize(text, false));
