@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from aurelius.artifacts import read_json
-from aurelius.export import ONNX_FILES
+from aurelius.export import ONNX_DTYPES, ONNX_FILES
 from aurelius.recipe import Recipe
 from aurelius.vocabulary import OURS, Special
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from aurelius.export.check import Row
 
 SHOWN = ("do_sample", "temperature", "min_p", "max_new_tokens")  # in the snippets
-JAVASCRIPT = {"int8": "q8", "fp32": "fp32", "fp16": "fp16", "q4": "q4"}  # transformers.js's names, in order
 CURVE = 12  # points of the learning curve
 LICENCES = {"roneneldan/TinyStories": "CDLA-Sharing-1.0"}  # of corpora, by their name on the hub
 
@@ -50,9 +49,6 @@ def card(
     sources, hub = origin(recipe)
     settings = ", ".join(f"{name}={sampling[name]}" for name in SHOWN if name in sampling)
     prompt = report["samples"][0]["prompt"]
-    foreign, begins = bool(recipe.tokenizer.source), "`<sink> <s>`"
-    if special.lead == special.begin:
-        begins = "its begin token"
     values = {
         "metadata": metadata(recipe, report, hub, repo, license),
         "name": repo.split("/")[-1] or recipe.name,
@@ -64,12 +60,7 @@ def card(
         "corpus": f"{' and '.join(sources)}, {corpus['train']['stories']:,} training stories"
         + "".join(f"; {name}: {LICENCES[name]}" for name in hub if name in LICENCES),
         "training": training(recipe, trained),
-        "begins": begins,
-        "tokenizer": ""
-        if foreign
-        else _filled(
-            "card-tokenizer.md", {"path": json.dumps(repo or "."), "spaced": json.dumps(prompt + " ")}
-        ),
+        "begins": "its begin token" if special.lead == special.begin else "`<sink> <s>`",
         "bits_per_byte": f"{figures['bits_per_byte']:.4f} ± {figures['standard_error']:.4f}",
         "nats": f"{figures['nats_per_token']:.4f}",
         "packed": packed(report["packed"]),
@@ -87,11 +78,12 @@ def card(
         "curve": curve(run / "training" / "metrics.jsonl"),
         "decisions": decisions(recipe),
     }
-    onnx = next((kind for kind in JAVASCRIPT if f"onnx/{ONNX_FILES[kind]}.onnx" in files), "")
+    values["tokenizer"] = "" if recipe.tokenizer.source else _filled("card-tokenizer.md", values)
+    onnx = next((kind for kind in ONNX_DTYPES if f"onnx/{ONNX_FILES[kind]}.onnx" in files), "")
     ggufs = [name for name in files if name.endswith(".gguf")]
     parts = []
     if onnx:
-        names = {"dtype": JAVASCRIPT[onnx], "onnx": ONNX_FILES[onnx]}
+        names = {"dtype": ONNX_DTYPES[onnx], "onnx": ONNX_FILES[onnx]}
         parts.append(_filled("card-onnx.md", values | names))
     if ggufs:
         small = next((name for name in ggufs if "-Q8_0" in name), ggufs[0])

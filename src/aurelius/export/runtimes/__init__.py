@@ -21,14 +21,13 @@ import torch
 from numpy.typing import NDArray
 
 from aurelius.errors import ModelError
-from aurelius.export import ONNX_FILES, reference
+from aurelius.export import ONNX_DTYPES, ONNX_FILES, reference
 from aurelius.folder import read_shape
 from aurelius.lm import TransformersModel
 
 THREADS = 2
 HOURGLASS = 1800  # seconds a runtime in JavaScript may take
 PACKAGES = {"transformers.js": "@huggingface/transformers", "llama.cpp": "node-llama-cpp"}
-JS_KINDS = {"fp32": "fp32", "fp16": "fp16", "int8": "q8", "q4": "q4"}  # what transformers.js calls them
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ def found(run: Path) -> Iterator[Runtime | str]:
         for kind, path in files.items():
             yield Runtime("onnxruntime", kind, path, lambda task, path=path: _onnxruntime(path, task))
     for kind, path in files.items():
-        options = {"model": str((run / "export/onnx").absolute()), "kind": JS_KINDS[kind]}
+        options = {"model": str((run / "export/onnx").absolute()), "kind": ONNX_DTYPES[kind]}
         yield from _in_node("transformers.js", kind, path, options, "transformers_js.mjs")
     ggufs = sorted((run / "export" / "gguf").glob("*.gguf"))
     if not ggufs:
