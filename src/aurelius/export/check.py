@@ -130,15 +130,12 @@ def prompts(stories: list[str], count: int, seed: int = 0) -> list[str]:
 
 
 def task(model: RunModel, texts: list[str], stories: list[str]) -> Task:
-    """Return the questions; texts are given as the tokenizer's own normalizer leaves them.
-
-    llama.cpp has no normalizer. To all others it makes no difference: what is normalised stays as it is.
-    """
+    """Return the questions, the texts also as the tokenizer's normalizer leaves them."""
     normalizer = model.tokenizer.normalizer
-    texts = [normalizer.normalize_str(text) if normalizer else text for text in texts]
+    normalised = [normalizer.normalize_str(text) if normalizer else text for text in texts]
     sequences = [model.prefix + model.encode(story) for story in stories]
     count = min(COUNT, model.context - len(model.prefix))
-    return Task(texts, sequences, model.prefix, model.end, count, model.context, model.vocab_size)
+    return Task(texts, normalised, sequences, model.prefix, model.end, count, model.context, model.vocab_size)
 
 
 @torch.no_grad()

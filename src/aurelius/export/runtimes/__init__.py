@@ -32,9 +32,13 @@ PACKAGES = {"transformers.js": "@huggingface/transformers", "llama.cpp": "node-l
 
 @dataclass(frozen=True)
 class Task:
-    """What is asked: the ids of texts, the logits of sequences, and a greedy continuation."""
+    """What is asked: the ids of texts, the logits of sequences, and a greedy continuation.
+
+    llama.cpp has no normalizer; it is asked for the texts as they are ``normalised``.
+    """
 
     texts: list[str]
+    normalised: list[str]
     sequences: list[list[int]]
     opening: list[int]
     end: int | None

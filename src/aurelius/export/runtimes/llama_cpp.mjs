@@ -10,7 +10,7 @@ const model = await llama.loadModel({ modelPath: task.model });
 const context = await model.createContext({ contextSize: task.context + 8, sequences: 1, threads: task.threads });
 const sequence = context.getSequence();
 
-const ids = task.texts.map((text) => model.tokenize(text, false));
+const ids = task.normalised.map((text) => model.tokenize(text, false));
 
 async function logits(tokens) {
   await sequence.clearHistory();
