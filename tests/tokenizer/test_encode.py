@@ -66,10 +66,20 @@ def test_a_forgotten_pretoken_is_encoded_again(encoders: list[Encoder], monkeypa
         check(encoders[0], text)
 
 
-def test_foreign_tokenizers_are_refused():
-    with pytest.raises(TokenizerError, match="cuts words by None"):
-        Encoder(Tokenizer(models.BPE()))
-    rules = json.loads(train(STORIES, TokenizerRecipe(vocab_size=700, max_characters=60)).to_str())
-    rules["pre_tokenizer"]["pattern"]["Regex"] = r"\w+"
-    with pytest.raises(TokenizerError, match=r"\\w\+"):
-        Encoder(Tokenizer.from_str(json.dumps(rules)))
+def test_foreign_tokenizers_are_asked_for_each_text(stories260k: Path):
+    ours = json.loads(train(STORIES, TokenizerRecipe(vocab_size=700, max_characters=60)).to_str())
+    other_cut, other_end, more = (json.loads(json.dumps(ours)) for _ in range(3))
+    other_cut["pre_tokenizer"]["pattern"]["Regex"] = r"\w+"
+    other_end["normalizer"] = None
+    more["added_tokens"].append({**ours["added_tokens"][0], "id": 700, "content": "girl", "special": False})
+    foreign = [Tokenizer.from_str(json.dumps(rules)) for rules in (other_cut, other_end, more)]
+    for tokenizer in [*foreign, Tokenizer.from_file(str(stories260k / "tokenizer.json"))]:
+        tokenizer.encode_special_tokens = True
+        for text in [*STORIES[:20], "the girl  ran \n", ""]:
+            check(Encoder(tokenizer), text)
+
+
+def test_more_ids_than_sixteen_bits_hold_are_refused():
+    words = {f"word{n}": n for n in range(2**16 + 1)}
+    with pytest.raises(TokenizerError, match="the tokenizer has 65537 tokens"):
+        Encoder(Tokenizer(models.WordLevel(words, unk_token="word0")))
