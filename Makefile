@@ -38,9 +38,10 @@ $(OLD)/.installed: tests/export/requirements-4.57.lock
 	$(OLD)/bin/pip install --quiet -r $<
 	touch $@
 
-# transformers.js and a prebuilt llama.cpp; install scripts would download what the tests do not use.
+# transformers.js and a prebuilt llama.cpp; install scripts would download what the tests do not use. Not `npm ci`,
+# which wants the lock to name the packages of every other system too.
 $(NODE)/.installed: tests/export/node/package-lock.json
-	cd tests/export/node && npm ci --silent --ignore-scripts --no-audit --no-fund
+	cd tests/export/node && npm install --no-save --silent --ignore-scripts --no-audit --no-fund
 	touch $@
 
 clean:
