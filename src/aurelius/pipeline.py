@@ -83,11 +83,11 @@ def run(
         AureliusError: see the stages; `RunError` where the folder comes from another recipe or is damaged,
             `StorageError` where the disk refuses.
     """
-    stages.wanted(until, to)
+    stages.wanted(until, to)  # a mistake shows before the first stage
     if workers < 1:
         raise RunError(f"workers is {workers}; at least one process has to clean the corpus")
     track = tuple(track)
-    if device != "auto" or track:  # a mistake shows before the first stage, not at the fourth
+    if device != "auto" or track:
         from aurelius.device import pick
         from aurelius.training import metrics
 

@@ -6,9 +6,8 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ import yaml
 from aurelius.errors import HubError, RecipeError, RunError
 from aurelius.export import hub
 from aurelius.pipeline import run as run_pipeline
+from tests.conftest import serving
 
 TOKEN = "hf_secretSecretSecretSecret"
 MEMBER = {"_id": "1", "type": "model", "position": 0, "id": "someone/tales"}
@@ -103,11 +103,9 @@ class Hub(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[str]:
-    found = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=found.serve_forever, daemon=True).start()
     Hub.files, Hub.asked, Hub.fails = {}, [], {}
-    yield f"http://127.0.0.1:{found.server_port}"
-    found.shutdown()
+    with serving(Hub) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
