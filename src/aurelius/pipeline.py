@@ -54,7 +54,7 @@ def run(
     auto_batch: bool = False,
     track: Iterable[str] = (),
     workers: int = 1,
-    stories: Iterable[str] | None = None,
+    stories: Iterable[str | Mapping[str, Any]] | None = None,
     progress: Progress = SILENT,
 ) -> Run:
     """Bring a run folder up to date, stage by stage.
@@ -75,8 +75,8 @@ def run(
         auto_batch: cut a training step into as many micro-batches as the memory asks for.
         track: trackers of the training beside metrics.jsonl: tensorboard, trackio, wandb.
         workers: processes that clean the corpus; above 1 the calling script needs its ``__main__`` guard.
-        stories: texts to read instead of ``corpus.source``, such as ``dataset["text"]``, while the corpus
-            stage is not done.
+        stories: read instead of ``corpus.source`` while the corpus stage is not done: any iterable of texts,
+            or of rows with the text under ``corpus.column``, such as a ``datasets.Dataset``.
         progress: told what happens.
 
     Raises:

@@ -5,7 +5,7 @@ Six make a run; those that write the model for further runtimes are done when as
 A stage's module is imported when its turn comes, since PyTorch and its kin take seconds.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ class Job:
     auto_batch: bool = False
     track: tuple[str, ...] = ()
     workers: int = 1
-    stories: Iterable[str] | None = None
+    stories: Iterable[str | Mapping[str, Any]] | None = None
     team: "Team | None" = None
 
 

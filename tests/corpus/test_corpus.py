@@ -219,3 +219,24 @@ def test_a_damaged_corpus_is_named(tmp_path):
     (tmp_path / "train.parquet").write_bytes(b"garbage")
     with pytest.raises(RunError, match=r"train\.parquet"):
         corpus.load(tmp_path, "train")
+
+
+def test_datasets_objects(tiny, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    rows = datasets.Dataset.from_dict({"text": STORIES, "name": ["a"] * len(STORIES)})
+    given = {"list": STORIES, "rows": rows, "column": rows["text"], "streamed": rows.to_iterable_dataset()}
+    found = {}
+    for name, stories in given.items():
+        corpus.build(tiny, tmp_path / name, stories=stories)
+        found[name] = sides(tmp_path / name)
+    assert all(of == found["list"] for of in found.values()) and found["list"][0]
+    with pytest.raises(CorpusError, match=r"row 0 of the stories .* 'story', but keys text, name"):
+        corpus.build(tiny.with_(**{"corpus.column": "story"}), tmp_path / "column", stories=rows)
+    with pytest.raises(CorpusError, match=r"stories holds train, test; give one of them"):
+        corpus.build(tiny, tmp_path / "splits", stories=rows.train_test_split(0.1))
+
+
+@pytest.mark.parametrize("stories, message", [("A story.", "one text"), ([b"A story."], "row 0 .* a bytes")])
+def test_what_is_given_is_no_stories(tiny, tmp_path, stories, message):
+    with pytest.raises(CorpusError, match=message):
+        corpus.build(tiny, tmp_path, stories=stories)

@@ -8,8 +8,9 @@ holds the shards meanwhile: a stage that was stopped goes on with those that are
 
 import shutil
 import signal
+import threading
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
@@ -22,7 +23,7 @@ import pyarrow.parquet as pq
 
 from aurelius.artifacts import read_json, write_json
 from aurelius.corpus import report, shards, split
-from aurelius.corpus.sources import Source, open_source
+from aurelius.corpus.sources import Source, given, open_source
 from aurelius.errors import CorpusError, RunError, first_line
 from aurelius.progress import SILENT, Progress
 from aurelius.recipe import Recipe
@@ -37,7 +38,7 @@ def build(
     out: Path,
     progress: Progress = SILENT,
     workers: int = 1,
-    stories: Iterable[str] | None = None,
+    stories: Iterable[str | Mapping[str, Any]] | None = None,
 ) -> list[Path]:
     """Read, clean, deduplicate and split the stories; write the corpus folder ``out``.
 
@@ -46,7 +47,7 @@ def build(
         out: the folder to write.
         progress: told the stories read.
         workers: processes that clean.
-        stories: read instead of the recipe's source; any iterable of texts, a column of a dataset among them.
+        stories: read instead of the source: any iterable of texts, or of rows with the recipe's column.
 
     Returns:
         The user's files that were read.
@@ -82,7 +83,7 @@ def prepare(
     out: Path,
     progress: Progress = SILENT,
     workers: int = 1,
-    stories: Iterable[str] | None = None,
+    stories: Iterable[str | Mapping[str, Any]] | None = None,
     rank: int = 0,
     size: int = 1,
 ) -> tuple[list[Source], list[list[Path]]]:
@@ -94,7 +95,7 @@ def prepare(
         The source, and that of the stories held out if the recipe names one; the shards of each.
     """
     options = recipe.corpus
-    sources = [open_source(options) if stories is None else Source("given", "an iterable of texts", stories)]
+    sources = [open_source(options) if stories is None else given(stories, options.column)]
     if options.valid_source:
         sources.append(open_source(options.model_copy(update={"source": options.valid_source, "stories": 0})))
     _begin(out / WORK, sources, options, resume=stories is None)
@@ -212,13 +213,19 @@ def _pool(workers: int) -> Iterator[Callable[..., Future[Any]]]:
 def _held_back() -> Iterator[None]:
     """Hold Ctrl-C back for a moment: processes that start in it are never disturbed by one, even at birth.
 
-    A terminal sends it to all of them, and this process alone shall answer.
+    A terminal sends it to all of them, and this process alone shall answer, once they have all they need.
+    They inherit the mask; this process needs a handler too, as the signal may reach a library's thread of it.
     """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    masks, main = hasattr(signal, "pthread_sigmask"), threading.current_thread() is threading.main_thread()
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number)) if main else None
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else set()
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if masks:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if main:
+            signal.signal(signal.SIGINT, before)
+        if came:
+            signal.raise_signal(signal.SIGINT)

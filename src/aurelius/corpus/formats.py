@@ -180,7 +180,7 @@ def _jsonl(file: IO[bytes], where: str, reading: Reading) -> Iterator[str]:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise CorpusError(f"{where}, line {number} is not JSON: {error}") from None
-        yield _text(row, f"{where}, line {number}", reading.column)
+        yield text_of(row, f"{where}, line {number}", reading.column)
 
 
 def _json(file: IO[bytes], where: str, reading: Reading) -> Iterator[str]:
@@ -190,7 +190,7 @@ def _json(file: IO[bytes], where: str, reading: Reading) -> Iterator[str]:
     number = 0
     try:
         for number, row in enumerate(ijson.items(file, "item"), 1):
-            yield _text(row, f"{where}, row {number}", reading.column)
+            yield text_of(row, f"{where}, row {number}", reading.column)
     except (ijson.JSONError, UnicodeDecodeError) as error:
         raise CorpusError(f"{where} is not a JSON array, or cut short: {first_line(error)}") from None
     if not number:
@@ -211,8 +211,12 @@ def _tar(file: IO[bytes], where: str, reading: Reading) -> Iterator[str]:
         raise CorpusError(f"{where} is not a tar file, or cut short: {first_line(error)}") from None
 
 
-def _text(row: object, where: str, key: str) -> str:
-    """Return the text of a row: the row itself, or what stands under ``key``."""
+def text_of(row: object, where: str, key: str) -> str:
+    """Return the text of a row: the row itself, or what stands under ``key``.
+
+    Raises:
+        CorpusError: there is none; the message says what there is instead, ``where``.
+    """
     text = row.get(key) if isinstance(row, dict) else row
     if isinstance(row, dict) and key in row and text is None:
         text = ""  # as in Parquet, an empty story

@@ -2,13 +2,14 @@
 
 import fnmatch
 import glob
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 from aurelius.corpus import storyteller
-from aurelius.corpus.formats import KINDS, READABLE, Reading, kind_of, open_file
+from aurelius.corpus.formats import KINDS, READABLE, Reading, kind_of, open_file, text_of
 from aurelius.errors import CorpusError, HubError, first_line
 from aurelius.sections import CorpusRecipe
 
@@ -55,6 +56,20 @@ def open_path(path: Path, reading: Reading | None = None) -> Source:
         CorpusError: as `open_source`.
     """
     return _chained(_local(path, reading or Reading()))
+
+
+def given(rows: Iterable[str | Mapping[str, Any]], column: str) -> Source:
+    """Take texts, or rows with a text under ``column``, as the ``Dataset`` of `datasets` yields them.
+
+    Raises:
+        CorpusError: what is given is one text, or named splits; a row without a text shows while reading.
+    """
+    if isinstance(rows, str):
+        raise CorpusError("stories is one text; give a list of texts, or the path as corpus.source")
+    if isinstance(rows, Mapping):
+        raise CorpusError(f"stories holds {', '.join(map(str, rows))}; give one of them")
+    texts = (text_of(row, f"row {number} of the stories given", column) for number, row in enumerate(rows))
+    return Source("given", "from Python", texts, count=len(rows) if isinstance(rows, Sized) else None)
 
 
 def _chained(parts: list[Source]) -> Source:
