@@ -1,7 +1,7 @@
 """Aurelius: from a corpus of short stories to a published language model of at most ten million parameters.
 
 One call does everything: ``aurelius.run("nano")``. Each stage is also one function: `corpus.build`,
-`tokenizer.build`, `tokens.build`, `training.train`, `evaluation.build`, `export.build`.
+`tokenizer.build`, `tokens.build`, `training.train`, `evaluation.build`, `export.huggingface.write`.
 """
 
 from importlib import import_module

@@ -44,7 +44,8 @@ class CorpusRecipe(Part):
     )
     near: Literal["drop", "together", "keep"] = Field(
         default="drop",
-        description="near duplicates: one of each is kept; all are, on one side of the split; all are",
+        description="near duplicates: drop keeps one of each cluster; together keeps all, on one side of the "
+        "split; keep keeps all",
     )
     similarity: float = Field(
         default=0.8, gt=0.5, le=1, description="Jaccard similarity of word 5-grams that makes near duplicates"

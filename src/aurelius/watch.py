@@ -61,9 +61,9 @@ def picture(recipe: Recipe, lines: list[dict[str, Any]], width: int) -> Group:
     parts = [f"step {step:,} of {steps:,}" if steps else f"step {step:,}", f"{lines[-1]['tokens']:,} tokens"]
     speeds = [line for line in lines if "tokens_per_second" in line]
     if speeds:
-        parts.append(f"{duration(speeds[-1]['seconds'])} so far")
+        taken = duration(speeds[-1]["seconds"])
         left = (steps - step) * recipe.tokens_per_step / max(1, speeds[-1]["tokens_per_second"])
-        parts.append(f"{duration(left)} left" if step < steps else "done")
+        parts.append(f"{taken} so far, {duration(left)} left" if step < steps else f"done in {taken}")
     drawn: list[Any] = [Text(f"{recipe.name}: {', '.join(parts)}", style="bold")]
     for key, title in CURVES.items():
         values = [(line["step"], line[key]) for line in lines if key in line]

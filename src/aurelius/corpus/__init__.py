@@ -73,6 +73,7 @@ def build(
             f"{source.name} holds {sum(sides.values())} usable stories of {counts.read} read "
             f"({reasons}); training and validation need one each at least. Read as {source.format}"
         )
+    progress.note(f"corpus: {sides['train']:,} stories to train on, {sides['valid']:,} held out")
     report.write(out, kept, held, fates, counts, [(part.name, part.format) for part in sources], progress)
     shutil.rmtree(out / WORK)
     return [path for part in sources for path in part.files]

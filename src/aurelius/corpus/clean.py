@@ -30,7 +30,7 @@ QUOTES = str.maketrans(
 COMMON = frozenset(
     b"the and to a was he she it they in of his her said with on for you so i that but had were is at not "
     b"very up as them all be there him then out one day when have we my went their can from what do this by "
-    b"no are if me like too who went into saw did back could would down how will your some".split()
+    b"no are if me like too who into saw did back could would down how will your some".split()
 )
 ENGLISH = 0.15  # the least share of common words
 LETTERS = 0.7  # the least share of letters and spaces; bytes beyond ASCII count as letters
