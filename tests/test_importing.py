@@ -125,6 +125,8 @@ def test_a_checkpoint_of_llama2c_becomes_the_same_model(
         assert run.encode(text) == stock.encode(text)
     ids = torch.tensor([run.prefix + run.encode(TEXT)])
     assert (run.logits(ids) - stock.logits(ids)).abs().max() < 1e-4
+    folder = open_model(tmp_path / "run/imported", "cpu")
+    assert (folder.prefix, folder.end) == (run.prefix, run.end) == ([1], 1)
     story = list(generate(run, "Once upon a time", Sampling(temperature=0, max_new_tokens=500)))
     assert len(story) < 450, "llama2.c's stories end where the next begins"
 
@@ -134,6 +136,7 @@ def test_what_cannot_be_imported_leaves_nothing(stories260k: Path, tmp_path: Pat
     content = (tmp_path / "c/tiny.bin").read_bytes()
     (tmp_path / "c/cut.bin").write_bytes(content[:-4])
     (tmp_path / "c/text.bin").write_bytes(b"Once upon a time, there was a file that was no model at all.")
+    (tmp_path / "c/newer.bin").write_bytes(b"24ka" + bytes(300))
     (tmp_path / "empty").mkdir()
     (tmp_path / "full").mkdir()
     (tmp_path / "full/thesis.tex").write_text("years of work")
@@ -144,6 +147,10 @@ def test_what_cannot_be_imported_leaves_nothing(stories260k: Path, tmp_path: Pat
         (["c/text.bin"], "is no checkpoint of llama2.c"),
         (["c/tiny.bin", "--tokenizer", str(tmp_path / "none.bin")], "none.bin is missing"),
         (["c/tiny.bin", "--tokenizer", str(tmp_path / "c/text.bin")], "is no tokenizer.bin of llama2.c"),
+        (["c/newer.bin"], "newer format"),
+        (["c/tiny.bin", "--corpus", str(tmp_path / "nosuch.txt")], "nosuch.txt"),
+        (["c/tiny.bin", "--set", "model.layers=2"], "keeps its shape"),
+        ([str(stories260k), "--tokenizer", str(tmp_path / "c/tokenizer.bin")], "a tokenizer of its own"),
     ]
     for (source, *more), words in cases:
         out = tmp_path / "out"
@@ -155,6 +162,45 @@ def test_what_cannot_be_imported_leaves_nothing(stories260k: Path, tmp_path: Pat
     assert [p.name for p in (tmp_path / "full").iterdir()] == ["thesis.tex"]
     with pytest.raises(AureliusError):
         importing.bring(tmp_path / "empty", tmp_path / "out")
+
+
+def test_a_run_is_not_imported(imported: Path, tmp_path: Path):
+    with pytest.raises(AureliusError, match=r"is a run already; its model is .*huggingface"):
+        importing.bring(imported, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"truncation": {"direction": "Right", "max_length": 16, "strategy": "LongestFirst", "stride": 0}},
+        {
+            "padding": {
+                "strategy": {"Fixed": 300},
+                "direction": "Right",
+                "pad_to_multiple_of": None,
+                "pad_id": 0,
+                "pad_type_id": 0,
+                "pad_token": "<unk>",
+            }
+        },
+    ],
+    ids=lambda extra: next(iter(extra)),
+)
+def test_a_tokenizer_that_would_cut_or_pad_does_not(stories260k: Path, tmp_path: Path, extra: dict):
+    folder = copied(stories260k, tmp_path / "folder")
+    table = json.loads((folder / "tokenizer.json").read_text()) | extra
+    (folder / "tokenizer.json").write_text(json.dumps(table))
+    run = RunModel.open(importing.bring(folder, tmp_path / "run", overrides=FEW), "cpu")
+    assert run.encode(TEXT) == open_model(str(stories260k), "cpu").encode(TEXT)
+    stored = np.fromfile(tmp_path / "run/tokens/valid.bin", "<u2")
+    assert len(stored) > 1000 and (stored == 0).mean() < 0.01
+
+
+def test_how_an_export_samples_survives_its_import(tiny_run: Path, tmp_path: Path):
+    run = importing.bring(
+        tiny_run / "export/huggingface", tmp_path / "run", overrides={"corpus.stories": 100}
+    )
+    assert RunModel.open(run, "cpu").sampling == RunModel.open(tiny_run, "cpu").sampling
 
 
 def test_a_moved_run_trains_on(imported: Path, tmp_path: Path):
@@ -171,7 +217,7 @@ def test_the_card_of_an_import_claims_nothing_of_ours(imported: Path):
     run = run_pipeline(imported, overrides={"evaluation.stories": 2}, device="cpu").folder
     card = (run / "export/huggingface/README.md").read_text()
     assert "the weights are as they were imported" in card and "Nothing: the model was imported." in card
-    for words in ("<sink>", "trailing space", "Muon", "$"):
+    for words in ("<sink>", "trailing space", "Muon", "$", "made with Aurelius", "| corpus |", "its corpus"):
         assert words not in card
 
 

@@ -14,6 +14,9 @@ from aurelius.errors import AureliusError, ModelError, RecipeError, RunError, To
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 2 for misuse, 1 for the environment, 130 for Ctrl-C."""
     options = parse(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if reconfigure := getattr(stream, "reconfigure", None):  # a terminal may not know every character
+            reconfigure(errors="replace")
     try:
         ACTS[options.act](options)
         return 0
@@ -69,13 +72,13 @@ def _export(options: argparse.Namespace) -> None:
     from rich.console import Console
 
     from aurelius.console import check_table
-    from aurelius.export.check import check
+    from aurelius.export.check import check, disagreements
 
     rows, missing = check(folder, _progress(sys.stderr))
     Console(width=None if sys.stdout.isatty() else 170).print(check_table(rows))
     for reason in missing:
         print(f"not asked: {reason}")
-    if problems := [f"{row.runtime} {row.kind}: {text}" for row in rows for text in row.problems]:
+    if problems := disagreements(rows):
         raise ModelError(f"{len(problems)} disagreements: {'; '.join(problems)}")
     print(f"{len(rows)} files asked, none further off than it may be")
 
@@ -96,6 +99,7 @@ def _publish(options: argparse.Namespace) -> None:
     from aurelius.pipeline import require_trained, run
 
     progress, folder = _progress(sys.stderr), Path(options.run)
+    hub.check_names(options.repo, options.license)
     require_trained(folder)
     try:
         run(folder, to=("onnx", "gguf"), progress=progress)
@@ -108,6 +112,7 @@ def _publish(options: argparse.Namespace) -> None:
     if options.send:
         hub.send(found, options.private, options.collection, progress)
         return
+    print("(ONNX and GGUF files of these names that an earlier publication left there are removed)")
     print(f"nothing was sent; read {found.folder / 'README.md'}, then add --send")
     if not options.license:
         print("no licence is stated; --license apache-2.0, for one, states it")
@@ -125,7 +130,7 @@ def _run(options: argparse.Namespace) -> Path:
         overrides=_overrides(options),
         minutes=options.minutes,
         until=options.until,
-        to=[name for name in getattr(options, "to", "").split(",") if name],
+        to=[name.strip() for name in getattr(options, "to", "").split(",") if name],
         update=options.update,
         verify=options.verify,
         device=options.device,

@@ -60,5 +60,11 @@ class Interrupted(AureliusError):
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of a library's message, or the error's kind where it has none."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """Return the first line of a library's message, and the next if it announces it; or the error's kind."""
+    lines = (str(error).strip() or type(error).__name__).splitlines()
+    return " ".join(line.strip() for line in lines[: 1 + lines[0].rstrip().endswith(":")])
+
+
+def some(names: list[str]) -> str:
+    """Write the first three of some names."""
+    return ", ".join(names[:3]) + (" and others" if len(names) > 3 else "")

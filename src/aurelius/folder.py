@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from aurelius import tokenizer as tokenizers
 from aurelius.artifacts import read_json
-from aurelius.errors import ModelError
+from aurelius.errors import ModelError, some
 from aurelius.sections import ModelRecipe
 
 WEIGHTS = "model.safetensors"
@@ -54,7 +54,7 @@ class Folder:
 
         Raises:
             ModelError: it is no Llama with tied embeddings and no biases, weights are missing, unknown or of
-                another shape, or the tokenizer has another number of tokens.
+                another shape, or the tokenizer has ids that the model does not know.
             RunError, TokenizerError: a file is missing or damaged.
         """
         config = read_json(path / "config.json")
@@ -68,10 +68,10 @@ class Folder:
         weights = {name: value for name, value in weights.items() if not name.endswith("rotary_emb.inv_freq")}
         _check(path, weights, shapes(shape, config["vocab_size"]))
         tokenizer = tokenizers.load(path / "tokenizer.json")
-        found = tokenizer.get_vocab_size()
-        if found > config["vocab_size"]:
+        last = max(tokenizer.get_vocab().values(), default=0)
+        if last >= config["vocab_size"]:
             raise ModelError(
-                f"{path / 'tokenizer.json'} has {found} tokens, the model {config['vocab_size']}; "
+                f"{path / 'tokenizer.json'} has token {last}, the model knows {config['vocab_size']}; "
                 "this tokenizer does not belong to this model"
             )
         return cls(path, config, shape, weights, tokenizer)
@@ -171,16 +171,12 @@ def shapes(shape: ModelRecipe, vocab_size: int) -> dict[str, tuple[int, ...]]:
 def _check(path: Path, weights: dict[str, NDArray[Any]], wanted: dict[str, tuple[int, ...]]) -> None:
     where = path / WEIGHTS
     if missing := sorted(set(wanted) - set(weights)):
-        raise ModelError(f"{where} lacks {len(missing)} weights that config.json asks for: {_some(missing)}")
+        raise ModelError(f"{where} lacks {len(missing)} weights that config.json asks for: {some(missing)}")
     if extra := sorted(set(weights) - set(wanted)):
         raise ModelError(
-            f"{where} has {len(extra)} weights that config.json does not know: {_some(extra)}; "
+            f"{where} has {len(extra)} weights that config.json does not know: {some(extra)}; "
             "leaving them out would make another model"
         )
     for name, size in wanted.items():
         if weights[name].shape != size:
             raise ModelError(f"{where}: {name} is {list(weights[name].shape)}, config.json says {list(size)}")
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (" and others" if len(names) > 3 else "")

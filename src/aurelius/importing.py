@@ -13,10 +13,11 @@ from typing import Any
 
 from aurelius import llama2c, pipeline
 from aurelius.artifacts import read_json, write_bytes
-from aurelius.errors import ModelError, RunError
+from aurelius.errors import ModelError, RecipeError, RunError
 from aurelius.folder import WEIGHTS, Folder
+from aurelius.lm import sampling_of
 from aurelius.progress import SILENT, Progress
-from aurelius.recipe import Recipe
+from aurelius.recipe import RECIPE, Recipe
 from aurelius.sections import IMPORTED
 from aurelius.tokenizer import special_of
 
@@ -43,10 +44,15 @@ def bring(
     Raises:
         ModelError: the source is no model of this kind; see `Folder.read`.
         TokenizerError: its tokenizer is none, or has another size.
+        RecipeError: ``overrides`` name another shape.
         RunError: the run folder is not empty, or a file is missing.
     """
     if not source.exists():
         raise ModelError(f"{source} is not there; give a Hugging Face folder or a llama2.c .bin")
+    if (source / RECIPE).is_file():
+        raise ModelError(f"{source} is a run already; its model is {source / 'export' / 'huggingface'}")
+    if tokenizer and source.is_dir():
+        raise ModelError(f"{tokenizer} has no use: {source} has a tokenizer of its own")
     plain = source.resolve().stem if source.is_file() else source.resolve().name
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip("-._") or IMPORTED
     run = out or Path("runs") / name
@@ -54,8 +60,7 @@ def bring(
         raise RunError(f"{run} is not empty; import into a new folder with --out")
     inside, was_there = run / IMPORTED, run.exists()
     try:
-        _copy(source, tokenizer, inside)
-        folder = Folder.read(inside)
+        folder = _copied(source, tokenizer, inside)
         if (found := folder.tokenizer.get_vocab_size()) != folder.vocab_size:
             raise ModelError(
                 f"{source}: the tokenizer has {found} tokens, the model {folder.vocab_size}; cut its "
@@ -63,25 +68,31 @@ def bring(
             )
         special_of(folder.config, folder.tokenizer, str(source))
         recipe = _recipe(name, folder).with_(**(overrides or {}))
-        write_bytes(run / "recipe.toml", recipe.to_toml().encode())
-    except BaseException:
-        shutil.rmtree(inside if was_there else run, ignore_errors=True)
+        if (recipe.model, recipe.tokenizer.vocab_size) != (folder.shape, folder.vocab_size):
+            raise RecipeError(f"{source} keeps its shape; give no other model.* or tokenizer.vocab_size")
+        write_bytes(run / RECIPE, recipe.to_toml().encode())
+        return pipeline.run(run, until="training", progress=progress).folder
+    except BaseException:  # nothing is left, so that the same command can be given again
+        for path in run.iterdir() if run.is_dir() else ():
+            path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
+        if not was_there:
+            shutil.rmtree(run, ignore_errors=True)
         raise
-    return pipeline.run(run, until="training", progress=progress).folder
 
 
-def _copy(source: Path, tokenizer: Path | None, inside: Path) -> None:
-    """Copy a Hugging Face folder's files, or write a checkpoint as such a folder."""
+def _copied(source: Path, tokenizer: Path | None, inside: Path) -> Folder:
+    """Copy a Hugging Face folder's files, or write a checkpoint as such a folder; return the folder read."""
     if source.is_file():
         llama2c.convert(source, tokenizer or source.with_name("tokenizer.bin"), inside)
-        return
+        return Folder.read(inside)
     if missing := [file for file in NEEDED if not (source / file).is_file() and file != WEIGHTS]:
         raise ModelError(f"{source} lacks {', '.join(missing)}")
-    Folder.read(source)
+    folder = Folder.read(source)
     inside.mkdir(parents=True)
     for file in (*NEEDED, *BESIDE):
         if (source / file).is_file():
             shutil.copyfile(source / file, inside / file)
+    return folder
 
 
 def _recipe(name: str, folder: Folder) -> Recipe:
@@ -94,10 +105,6 @@ def _recipe(name: str, folder: Folder) -> Recipe:
     }
     generation = folder.path / "generation_config.json"
     given = read_json(generation) if generation.is_file() else {}
-    if isinstance(given, dict) and "do_sample" in given:
-        # What transformers takes where the file is silent.
-        plain = {"temperature": 1.0, "min_p": 0.0, "top_k": 50, "top_p": 1.0, "max_new_tokens": 128}
-        table["generation"] = {key: given.get(key) or value for key, value in plain.items()}
-        if not given["do_sample"]:
-            table["generation"] = {"temperature": 0, "max_new_tokens": table["generation"]["max_new_tokens"]}
+    if isinstance(given, dict):
+        table["generation"] = sampling_of(given, str(generation)).model_dump()
     return Recipe.of(table, str(folder.path))

@@ -20,6 +20,7 @@ from aurelius.folder import EMBEDDING, LAST_NORM
 
 HEADER = struct.Struct("<7i")
 SPECIAL = ("<unk>", "<s>", "</s>")
+NEWER = 0x616B3432  # "ak42", what files of llama2.c's versions 1 and 2 begin with
 MOST = 2**31  # bytes a matrix may have: larger figures are no header
 # In the file's order; a layer's matrices are [outputs, inputs].
 PARTS = (
@@ -45,6 +46,8 @@ def convert(checkpoint: Path, tokenizer: Path, out: Path) -> None:
     content = checkpoint.read_bytes()
     header = HEADER.unpack_from(content) if len(content) >= HEADER.size else (0,) * 7
     D, hidden, layers, heads, kv_heads, vocabulary, context = header
+    if header[0] == NEWER:
+        raise ModelError(f"{checkpoint} is of llama2.c's newer format; export it with --version 0")
     if vocabulary < 0:
         raise ModelError(f"{checkpoint} has a head of its own; only tied embeddings are supported")
     if min(header) <= 0 or D % (2 * heads) or heads % kv_heads or 4 * D * max(vocabulary, hidden) > MOST:
@@ -60,6 +63,8 @@ def convert(checkpoint: Path, tokenizer: Path, out: Path) -> None:
             f"{checkpoint} has {len(content)} bytes, its header asks for {wanted}: is it cut short?"
         )
     numbers = np.frombuffer(content, "<f4", offset=HEADER.size)
+    if not np.isfinite(numbers).all():
+        raise ModelError(f"{checkpoint} holds what is no finite number")
     at = 0
 
     def take(*size: int) -> NDArray[np.float32]:
@@ -78,7 +83,7 @@ def convert(checkpoint: Path, tokenizer: Path, out: Path) -> None:
     write_bytes(out / "tokenizer.json", read_tokenizer(tokenizer, vocabulary).to_str(pretty=True).encode())
     write_bytes(out / "model.safetensors", save(weights, {"format": "pt"}))
     write_json(out / "config.json", _config(D, hidden, layers, heads, kv_heads, vocabulary, context))
-    names = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "model_max_length": context}
+    names = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "<s>", "model_max_length": context}
     write_json(out / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", **names})
 
 

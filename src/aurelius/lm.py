@@ -3,17 +3,19 @@
 Shapes: B batch, T positions, V vocabulary.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from aurelius import device as devices
 from aurelius import tokenizer as tokenizers
-from aurelius.errors import HubError, ModelError, first_line
+from aurelius.errors import HubError, ModelError, first_line, some
 from aurelius.model import Cache, Llama
-from aurelius.recipe import Recipe
+from aurelius.recipe import RECIPE, Recipe
 from aurelius.sections import GenerationRecipe as Sampling
 from aurelius.training import latest, load_model
 from aurelius.vocabulary import Special
@@ -126,7 +128,7 @@ class TransformersModel:
         """Load a folder, or a hub model named ``hf:owner/name``.
 
         Raises:
-            ModelError: the folder is not a causal language model with safetensors weights.
+            ModelError: the folder is not a causal language model with safetensors weights, whole ones.
             HubError: the hub cannot be reached or does not have it.
         """
         from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -138,8 +140,12 @@ class TransformersModel:
         try:
             # Asked for nothing but weights: no code of the folder's is run, no pickle is read.
             self.tokenizer: Any = AutoTokenizer.from_pretrained(where, trust_remote_code=False)
-            self.model: Any = AutoModelForCausalLM.from_pretrained(
-                where, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+            found: Any = AutoModelForCausalLM.from_pretrained(
+                where,
+                trust_remote_code=False,
+                use_safetensors=True,
+                dtype=torch.float32,
+                output_loading_info=True,
             )
         except Exception as error:  # transformers raises many kinds for one user's mistake
             kind = HubError if source.startswith("hf:") else ModelError
@@ -149,6 +155,13 @@ class TransformersModel:
         finally:
             if bars:
                 logging.enable_progress_bar()
+        self.model: Any = found[0]
+        loaded = found[1]
+        # Missing weights would be random ones. Left over may be what is computed anew, never a matrix.
+        if missing := sorted(loaded["missing_keys"]):
+            raise ModelError(f"{source} lacks weights that its config.json asks for: {some(missing)}")
+        if extra := sorted(name for name in loaded["unexpected_keys"] if name.endswith(".weight")):
+            raise ModelError(f"{source} has weights that its config.json does not know: {some(extra)}")
         self.device = devices.pick(device)
         self.model.to(self.device).eval()
         config = self.model.config
@@ -164,14 +177,22 @@ class TransformersModel:
             begin = (self.tokenizer.bos_token_id, self.end)
             self.prefix = [i for i in begin if i is not None][:1]
         self.banned = sorted(special - {self.end})
-        self.sampling = _sampling(self.model.generation_config)
+        self.sampling = sampling_of(
+            self.model.generation_config.to_dict(), f"{source}: generation_config.json"
+        )
 
     def encode(self, text: str, special: bool = False) -> list[int]:
         """See `LanguageModel`."""
         tokenizers.check_text(text)
-        return self.tokenizer(
+        ids = self.tokenizer(
             text, add_special_tokens=False, split_special_tokens=not special, verbose=False
         ).input_ids
+        if max(ids, default=0) >= self.vocab_size:
+            raise ModelError(
+                f"{self.name}: the tokenizer has token {max(ids)}, the model knows {self.vocab_size}; "
+                "this tokenizer does not belong to this model"
+            )
+        return ids
 
     def decode(self, ids: list[int]) -> str:
         """See `LanguageModel`."""
@@ -195,7 +216,7 @@ class TransformersModel:
         return self.model(input_ids=tensor, past_key_values=cache, use_cache=True).logits[0, -1].float().cpu()
 
 
-def open_model(source: str, device: str = "auto") -> LanguageModel:
+def open_model(source: str | Path, device: str = "auto") -> LanguageModel:
     """Open a run folder, a Hugging Face folder, or ``hf:owner/name``.
 
     A name that is no path, such as ``nano``, stands for the run ``runs/nano``.
@@ -204,12 +225,13 @@ def open_model(source: str, device: str = "auto") -> LanguageModel:
         ModelError: it is none of these, or damaged.
         HubError: the hub cannot be reached or does not have it.
     """
+    source = str(source)
     path = Path(source)
     if source.startswith("hf:"):
         return TransformersModel(source, device)
     if not path.exists() and (Path("runs") / path).is_dir():
         path = Path("runs") / path
-    if (path / "recipe.toml").is_file():
+    if (path / RECIPE).is_file():
         return RunModel.open(path, device)
     if (path / "config.json").is_file():
         return TransformersModel(str(path), device)
@@ -217,9 +239,18 @@ def open_model(source: str, device: str = "auto") -> LanguageModel:
     raise ModelError(f"{source} {what}; give a run folder, a Hugging Face folder, or hf:owner/name")
 
 
-def _sampling(config: Any) -> Sampling:
-    """Return what a generation_config.json says, where it samples at all."""
-    if not config.do_sample:
+def sampling_of(given: Mapping[str, Any], where: str) -> Sampling:
+    """Return how a ``generation_config.json`` samples; where it does not, our own way.
+
+    Raises:
+        ModelError: a value is impossible; the message says ``where``.
+    """
+    if not given.get("do_sample"):
         return Sampling()
-    given = {name: getattr(config, name, None) for name in Sampling.model_fields}
-    return Sampling(**{name: value for name, value in given.items() if value is not None})
+    # What transformers takes where the file is silent, but for the length.
+    plain = {"temperature": 1.0, "min_p": 0.0, "top_k": 50, "top_p": 1.0, "max_new_tokens": 128}
+    try:
+        return Sampling(**{k: v if given.get(k) is None else given[k] for k, v in plain.items()})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ModelError(f"{where} has {first['loc'][0]} {first['input']!r}: {first['msg']}") from None

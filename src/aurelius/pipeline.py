@@ -20,13 +20,12 @@ from aurelius import stages
 from aurelius.artifacts import MANIFEST, Entry, Manifest, describe, sync, write_bytes
 from aurelius.errors import RecipeError, RunError, StorageError
 from aurelius.progress import SILENT, Progress
-from aurelius.recipe import Recipe
+from aurelius.recipe import RECIPE, Recipe
 from aurelius.stages import STAGES, Job, Stage, train, with_following
 
 if TYPE_CHECKING:
     from aurelius.training.distribution import Team
 
-RECIPE = "recipe.toml"
 ASIDE = "superseded"
 LOCK = ".lock"
 

@@ -28,6 +28,8 @@ from aurelius.sections import (
     TrainingRecipe,
 )
 
+RECIPE = "recipe.toml"  # of a run folder
+
 
 class Recipe(Part):
     """A whole recipe. See `Recipe.load`."""
@@ -64,8 +66,8 @@ class Recipe(Part):
             RecipeError: no such recipe, not TOML, or anything in it is refused.
         """
         path = Path(source)
-        if (path / "recipe.toml").is_file():
-            path /= "recipe.toml"
+        if (path / RECIPE).is_file():
+            path /= RECIPE
         if path.suffix == ".toml":
             if not path.is_file():
                 raise RecipeError(f"recipe file {path} is not there")

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from aurelius.artifacts import read_json, write_json
+from aurelius.errors import RunError
 
 SPECIAL_TOKENS = ("<s>", "</s>", "<unk>", "<sink>")
 BOS, EOS, UNK, SINK = range(4)
@@ -35,8 +36,17 @@ class Special:
 
     @classmethod
     def read(cls, folder: Path) -> "Special":
-        """Read what `write` wrote; our own tokenizers' where there is nothing."""
-        return cls(**read_json(folder / FILE)) if (folder / FILE).exists() else cls()
+        """Read what `write` wrote; our own tokenizers' where there is nothing.
+
+        Raises:
+            RunError: the file is damaged.
+        """
+        if not (folder / FILE).exists():
+            return cls()
+        try:
+            return cls(**read_json(folder / FILE))
+        except TypeError as error:
+            raise RunError(f"{folder / FILE} is damaged: {error}") from None
 
     def write(self, folder: Path) -> None:
         """Write ``special.json`` into a tokenizer or token folder."""

@@ -14,7 +14,7 @@ from rich.text import Text
 from aurelius.artifacts import MANIFEST
 from aurelius.console import duration, rate
 from aurelius.errors import RunError
-from aurelius.recipe import Recipe
+from aurelius.recipe import RECIPE, Recipe
 from aurelius.training import metrics
 
 EVERY = 2.0  # seconds between looks at the file
@@ -36,8 +36,8 @@ def watch(run: Path, console: Console, *, once: bool = False) -> None:
         RunError: the folder is not a run, or its training has not begun.
         RecipeError: its recipe is damaged.
     """
-    if not (run / "recipe.toml").is_file():
-        raise RunError(f"{run} is not a run folder (no recipe.toml)")
+    if not (run / RECIPE).is_file():
+        raise RunError(f"{run} is not a run folder (no {RECIPE})")
     recipe = Recipe.load(run)
     lines = metrics.read(run / "training")
     if not lines:

@@ -34,6 +34,9 @@ COLLECTION = {
 }
 
 
+LEFT = ["tiny-Q8_0.gguf", "by-hand.gguf", "deep/tiny-Q8_0.gguf", "onnx/other.onnx"]  # in the repository
+
+
 class Hub(BaseHTTPRequestHandler):
     """Takes repositories, files and members of collections, and keeps them."""
 
@@ -45,7 +48,7 @@ class Hub(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if "/tree/" in self.path:
-            return self.reply([{"type": "file", "path": "old-F16.gguf", "oid": "0" * 40, "size": 1}])
+            return self.reply([{"type": "file", "path": p, "oid": "0" * 40, "size": 1} for p in LEFT])
         self.reply({"error": "Repository not found"}, 404)
 
     def do_POST(self) -> None:
@@ -144,7 +147,8 @@ def test_one_commit_holds_what_was_shown(exported: Path, tmp_path: Path, server:
     assert Hub.made.get("private") or Hub.made.get("visibility") == "private"
     assert "/api/collections/someone/tiny/items" in Hub.asked
     assert f"published: {server}/someone/tales/commit/" in done.stderr
-    assert Hub.deleted == ["old-F16.gguf"], "of an earlier publication"
+    assert "tiny-Q8_0.gguf" not in there, "32 weights make a block, a width here is 48"
+    assert Hub.deleted == ["tiny-Q8_0.gguf"], "of an earlier publication, and nobody else's"
     assert TOKEN not in done.stdout + done.stderr
     assert not any(TOKEN in path.read_text(errors="replace") for path in folder.rglob("*") if path.is_file())
 
@@ -179,8 +183,11 @@ def test_no_answer_is_one_line(exported: Path, tmp_path: Path):
 
 
 def test_names_and_runs_that_cannot_be_published(exported: Path, tmp_path: Path):
-    with pytest.raises(RecipeError, match="give owner/name"):
-        hub.prepare(exported, "tales")
+    for name in ("tales", "a/b/c", "a/b--c", "a/b.git", "aé/b", "a/" + "b" * 200):
+        with pytest.raises(RecipeError, match="is no name of a model on the hub"):
+            hub.prepare(exported, name)
+    with pytest.raises(RecipeError, match=r"such as apache-2\.0"):
+        hub.prepare(exported, "someone/tales", "Foo Bar: x")
     with pytest.raises(RunError, match="has no finished export"):
         hub.prepare(tmp_path, "someone/tales")
 

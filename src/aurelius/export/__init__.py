@@ -7,6 +7,7 @@ from aurelius.progress import SILENT, Progress
 from aurelius.recipe import Recipe
 
 ONNX_FILES = {"fp32": "model", "fp16": "model_fp16", "int8": "model_quantized", "q4": "model_q4"}
+GGUF_TYPES = ("F32", "F16", "Q8_0", "Q4_0")
 ONNX_DTYPES = {"int8": "q8", "fp32": "fp32", "fp16": "fp16", "q4": "q4"}  # their names in transformers.js
 
 

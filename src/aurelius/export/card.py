@@ -50,14 +50,18 @@ def card(
     settings = ", ".join(f"{name}={sampling[name]}" for name in SHOWN if name in sampling)
     prompt = report["samples"][0]["prompt"]
     values = {
-        "metadata": metadata(recipe, report, hub, repo, license),
+        "metadata": metadata(recipe, report, repo, license),
         "name": repo.split("/")[-1] or recipe.name,
         "path": json.dumps(repo or "."),
         "parameters": f"{report['parameters']:,}",
         "shape": f"{shape.layers} layers, width {shape.d_model}, MLP {shape.d_mlp}, "
         f"{shape.heads} query heads, {shape.kv_heads} key/value heads, context {shape.context}, "
         f"vocabulary {recipe.tokenizer.vocab_size}",
-        "corpus": f"{' and '.join(sources)}, {corpus['train']['stories']:,} training stories"
+        "made": "made with Aurelius" if trained["step"] else "made elsewhere, published with Aurelius",
+        "seen": "corpus" if trained["step"] else "measured on",
+        "sources": " and ".join(sources),
+        "corpus": " and ".join(sources)
+        + (f", {corpus['train']['stories']:,} training stories" if trained["step"] else "")
         + "".join(f"; {name}: {LICENCES[name]}" for name in hub if name in LICENCES),
         "training": training(recipe, trained),
         "begins": "its begin token" if special.lead == special.begin else "`<sink> <s>`",
@@ -118,14 +122,18 @@ def origin(recipe: Recipe) -> tuple[list[str], list[str]]:
     return names, list(dict.fromkeys("/".join(s[3:].split("/")[:2]) for s in sources if s.startswith("hf:")))
 
 
-def metadata(recipe: Recipe, report: dict[str, Any], hub: list[str], repo: str, license: str) -> str:
+def metadata(recipe: Recipe, report: dict[str, Any], repo: str, license: str) -> str:
     """Return the card's YAML, results included (https://huggingface.co/docs/hub/model-cards)."""
     name = repo.split("/")[-1] or recipe.name
+    sources, hub = origin(recipe)
     figures = report["documentwise"]
     values = [(key, figures[key]) for key in ("bits_per_byte", "bits_per_byte_text", "nats_per_token")]
     results = {
         "task": {"type": "text-generation"},
-        "dataset": {"type": hub[0] if hub else "stories", "name": "held-out stories of its corpus"},
+        "dataset": {
+            "type": hub[0] if hub else "stories",
+            "name": f"held-out stories of {' and '.join(sources)}",
+        },
         "metrics": [{"type": key, "name": key.replace("_", " "), "value": value} for key, value in values],
     }
     fields: dict[str, Any] = {
@@ -135,7 +143,7 @@ def metadata(recipe: Recipe, report: dict[str, Any], hub: list[str], repo: str, 
         "tags": ["llama", "tiny-language-model", "stories", "aurelius"],
     }
     fields |= {"license": license} if license else {}
-    fields |= {"datasets": hub} if hub else {}
+    fields |= {"datasets": hub} if hub and report["trained"]["step"] else {}
     fields["model-index"] = [{"name": name, "results": [results]}]
     return yaml.safe_dump(fields, sort_keys=False).strip()
 

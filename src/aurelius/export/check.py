@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from aurelius import corpus
-from aurelius.errors import RunError
+from aurelius.errors import AureliusError, ModelError, RunError, first_line
 from aurelius.export.runtimes import Answers, Runtime, Task, found
 from aurelius.lm import RunModel
 from aurelius.progress import SILENT, Progress
@@ -97,7 +97,7 @@ def check(run: Path, progress: Progress = SILENT) -> tuple[list[Row], list[str]]
 
     Raises:
         RunError: the run has no export yet.
-        ModelError: a runtime could not load its file.
+        ModelError: a runtime could not load its file, or broke off.
     """
     if not (run / "export/huggingface/manifest.json").exists():
         raise RunError(f"{run} has no finished export; write it first: aurelius export {run}")
@@ -110,9 +110,22 @@ def check(run: Path, progress: Progress = SILENT) -> tuple[list[Row], list[str]]
     with progress.task("runtimes", len(runtimes), "files") as bar:
         for runtime in runtimes:
             if isinstance(runtime, Runtime):
-                rows.append(compare(runtime, runtime.answer(asked), model, own, asked, stories))
+                try:
+                    given = runtime.answer(asked)
+                except AureliusError:
+                    raise
+                except Exception as error:  # each runtime has its own kinds
+                    raise ModelError(
+                        f"{runtime.name} fails with {runtime.path}: {first_line(error)}"
+                    ) from error
+                rows.append(compare(runtime, given, model, own, asked, stories))
             bar.advance()
     return rows, list(dict.fromkeys(text for text in runtimes if isinstance(text, str)))
+
+
+def disagreements(rows: list[Row]) -> list[str]:
+    """Return what is further off than it may be, a line each."""
+    return [f"{row.runtime} {row.kind}: {text}" for row in rows for text in row.problems]
 
 
 def shortened(model: RunModel, story: str) -> str:

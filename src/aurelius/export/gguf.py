@@ -18,10 +18,10 @@ from tokenizers import Tokenizer
 
 from aurelius.artifacts import atomic
 from aurelius.errors import ModelError, TokenizerError
+from aurelius.export import GGUF_TYPES
 from aurelius.folder import EMBEDDING, LAST_NORM, Folder
 from aurelius.vocabulary import BOS, BYTE_TOKENS, EOS, SINK, SPECIAL_TOKENS, UNK
 
-TYPES = ("F32", "F16", "Q8_0", "Q4_0")
 BLOCK = 32  # weights of a row that share a scale in Q8_0 and Q4_0
 NAMES = {
     "input_layernorm": "attn_norm",
@@ -45,17 +45,17 @@ def write(source: Folder, out: Path, name: str, types: tuple[str, ...] = ()) -> 
         source: the model.
         out: the folder to write.
         name: the model's, as tools show it.
-        types: of `TYPES`; all that fit by default.
+        types: of `GGUF_TYPES`; all that fit by default.
 
     Raises:
         ModelError: a type was asked for that does not fit.
         TokenizerError: llama.cpp cannot cut as this tokenizer does.
     """
     check_tokenizer(source)
-    problems = {kind: problem for kind in types or TYPES if (problem := misfit(source, kind))}
+    problems = {kind: problem for kind in types or GGUF_TYPES if (problem := misfit(source, kind))}
     if types and problems:
         raise ModelError(next(iter(problems.values())))
-    for kind in types or TYPES:
+    for kind in types or GGUF_TYPES:
         if kind not in problems:
             with atomic(out / f"{name}-{kind}.gguf") as path:
                 _write(source, path, name, kind)

@@ -13,26 +13,52 @@ from typing import TypeVar
 
 from aurelius.artifacts import MANIFEST, write_bytes
 from aurelius.errors import HubError, RecipeError, RunError, first_line
+from aurelius.export import GGUF_TYPES, ONNX_FILES
 from aurelius.export.card import card
-from aurelius.export.check import Row, check
+from aurelius.export.check import Row, check, disagreements
 from aurelius.export.huggingface import generation_config
+from aurelius.export.runtimes import written
 from aurelius.progress import SILENT, Progress
 from aurelius.recipe import Recipe
 from aurelius.vocabulary import Special
 
-NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+LICENSE = re.compile(r"[a-z0-9][a-z0-9.-]*")
 TRIES = 3
-FILES = ["*.gguf", "onnx/*.onnx"]  # of an earlier publication, where they are not sent again
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Publication:
-    """What is to be in the repository: files by name with their sizes (bytes)."""
+    """What is to be in the repository: files by name with their sizes (bytes).
+
+    ``stale`` names those that an earlier publication may have left there.
+    """
 
     repo: str
     folder: Path
     files: dict[str, int]
+    stale: list[str]
+
+
+def check_names(repo: str, license: str = "") -> None:
+    """Refuse what the hub would.
+
+    Raises:
+        RecipeError: ``repo`` is no ``owner/name``, or ``license`` is not spelled as the hub does.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repo)
+        if repo.count("/") != 1:
+            raise HFValidationError("give owner/name")
+    except HFValidationError as error:
+        raise RecipeError(f"'{repo}' is no name of a model on the hub: {first_line(error)}") from None
+    if license and not LICENSE.fullmatch(license):
+        raise RecipeError(
+            f"'{license}' is no licence as the hub spells them, such as apache-2.0, mit, cc0-1.0"
+        )
 
 
 def prepare(run: Path, repo: str, license: str = "", progress: Progress = SILENT) -> Publication:
@@ -45,13 +71,12 @@ def prepare(run: Path, repo: str, license: str = "", progress: Progress = SILENT
         progress: told the runtimes asked.
 
     Raises:
-        RecipeError: ``repo`` is no such name.
+        RecipeError: see `check_names`.
         RunError: the run is not exported, or a runtime disagrees with it.
     """
-    if not NAME.fullmatch(repo):
-        raise RecipeError(f"'{repo}' is no name of a model on the hub; give owner/name")
+    check_names(repo, license)
     rows, missing = check(run, progress)
-    if problems := [f"{row.runtime} {row.kind}: {text}" for row in rows for text in row.problems]:
+    if problems := disagreements(rows):
         raise RunError(f"{run} is not published, its exports disagree: {'; '.join(problems)}")
     for reason in missing:
         progress.note(f"not checked: {reason}")
@@ -64,7 +89,7 @@ def assemble(run: Path, rows: list[Row], repo: str, license: str) -> Publication
     out = export / "hub"
     shutil.rmtree(out, ignore_errors=True)
     wanted = [path for path in (export / "huggingface").iterdir() if path.name not in (MANIFEST, "README.md")]
-    for path in [*wanted, *(export / "onnx").glob("onnx/*.onnx"), *(export / "gguf").glob("*.gguf")]:
+    for path in [*wanted, *written(export / "onnx", ".onnx"), *written(export / "gguf", ".gguf")]:
         target = out / ("onnx" if path.suffix == ".onnx" else "") / path.name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
@@ -74,7 +99,9 @@ def assemble(run: Path, rows: list[Row], repo: str, license: str) -> Publication
     text = card(recipe, run, sampling, special, rows, names, repo, license)
     write_bytes(out / "README.md", text.encode())
     files = {p.relative_to(out).as_posix(): p.stat().st_size for p in sorted(out.rglob("*")) if p.is_file()}
-    return Publication(repo, out, files)
+    ours = [f"onnx/{name}.onnx" for name in ONNX_FILES.values()]
+    ours += [f"{recipe.name}-{kind}.gguf" for kind in GGUF_TYPES]
+    return Publication(repo, out, files, [name for name in ours if name not in files])
 
 
 def send(what: Publication, private: bool = False, collection: str = "", progress: Progress = SILENT) -> str:
@@ -100,7 +127,10 @@ def send(what: Publication, private: bool = False, collection: str = "", progres
     commit = _tried(
         what.repo,
         lambda: api.upload_folder(
-            repo_id=what.repo, folder_path=what.folder, commit_message=message, delete_patterns=FILES
+            repo_id=what.repo,
+            folder_path=what.folder,
+            commit_message=message,
+            delete_patterns=what.stale or None,
         ),
         progress,
     )

@@ -73,7 +73,7 @@ def special_of(config: dict[str, Any], tokenizer: Tokenizer, where: str) -> Spec
 
 
 def load(path: Path) -> Tokenizer:
-    """Load a ``tokenizer.json`` such that special tokens typed in a text are text.
+    """Load a ``tokenizer.json`` such that typed special tokens are text, and no text is cut or padded.
 
     Raises:
         RunError: the file is missing.
@@ -87,6 +87,8 @@ def load(path: Path) -> Tokenizer:
         raise TokenizerError(f"{path} is not a tokenizer: {error}") from None
     # Not part of the file: without it a typed "</s>" would become token 1 and part the text around it.
     tokenizer.encode_special_tokens = True
+    tokenizer.no_truncation()  # a published file may ask for it; transformers decides anew at each call
+    tokenizer.no_padding()
     return tokenizer
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from aurelius.artifacts import Manifest
 from aurelius.errors import ModelError
 from aurelius.export import ONNX_DTYPES, ONNX_FILES, reference
 from aurelius.folder import read_shape
@@ -75,8 +76,8 @@ def found(run: Path) -> Iterator[Runtime | str]:
     weights = folder / "model.safetensors"
     yield Runtime("numpy", "fp32", weights, lambda task: _numpy(folder, task))
     yield Runtime("transformers", "fp32", weights, lambda task: _transformers(folder, task))
-    files = {kind: run / "export/onnx/onnx" / f"{name}.onnx" for kind, name in ONNX_FILES.items()}
-    files = {kind: path for kind, path in files.items() if path.exists()}
+    onnx = written(run / "export/onnx", ".onnx")
+    files = {kind: path for kind, name in ONNX_FILES.items() for path in onnx if path.stem == name}
     if not files:
         yield "onnxruntime, transformers.js: no ONNX files; aurelius export RUN --to onnx writes them"
     elif find_spec("onnxruntime") is None:
@@ -87,12 +88,18 @@ def found(run: Path) -> Iterator[Runtime | str]:
     for kind, path in files.items():
         options = {"model": str((run / "export/onnx").absolute()), "kind": ONNX_DTYPES[kind]}
         yield from _in_node("transformers.js", kind, path, options, "transformers_js.mjs")
-    ggufs = sorted((run / "export" / "gguf").glob("*.gguf"))
+    ggufs = written(run / "export/gguf", ".gguf")
     if not ggufs:
         yield "llama.cpp: no GGUF files; aurelius export RUN --to gguf writes them"
     for path in ggufs:
         kind = path.stem.rsplit("-", 1)[-1]
         yield from _in_node("llama.cpp", kind, path, {"model": str(path.absolute())}, "llama_cpp.mjs", False)
+
+
+def written(folder: Path, suffix: str) -> list[Path]:
+    """Return the files of one kind that a finished stage wrote, by name."""
+    manifest = Manifest.read(folder)
+    return sorted(folder / name for name in manifest.outputs if name.endswith(suffix)) if manifest else []
 
 
 def node_folder(package: str) -> Path | None:
