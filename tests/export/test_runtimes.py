@@ -186,11 +186,44 @@ def test_a_disagreement_is_found(tiny_run: Path):
     assert "bits per byte" in check.compare(coarse, worse, model, own, asked, stories).problems[0]
 
 
+def test_the_command_fails_with_a_runtime(tiny_run: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    """Exit code 2 and a line for answers that are off, and for a runtime that breaks."""
+    file = tiny_run / "export/huggingface/model.safetensors"
+
+    def off(task):
+        own = check.answers(RunModel.open(tiny_run, "cpu"), task)
+        return replace(own, seconds=1.0, logits=[logits + 0.01 for logits in own.logits])
+
+    def broken(task):
+        raise ValueError("what it says:\n  no such operator\n  and more")
+
+    for answer, words in ((off, "1 disagreements: x fp32: logits"), (broken, "says: no such operator\n")):
+        monkeypatch.setattr(check, "found", lambda run, a=answer: [Runtime("x", "fp32", file, a)])
+        assert main(["export", str(tiny_run), "--check", "--device", "cpu"]) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_unfinished_files_are_neither_asked_nor_published(tiny_run: Path, tmp_path: Path):
+    run = Path(shutil.copytree(tiny_run, tmp_path / "tiny"))
+    for name in ("onnx/onnx/model.onnx", "gguf/tiny-Q5_K.gguf"):
+        (run / "export" / name).parent.mkdir(parents=True)
+        (run / "export" / name).write_bytes(b"half of it")
+    assert {r.name for r in runtimes.found(run) if isinstance(r, Runtime)} == {"numpy", "transformers"}
+    assert not {".onnx", ".gguf"} & {Path(name).suffix for name in hub.assemble(run, [], "a/b", "").files}
+
+
 def test_the_command_prints_one_table(tiny_run: Path, tmp_path: Path, capsys):
     run = shutil.copytree(tiny_run, tmp_path / "tiny")
     assert main(["export", str(run), "--to", "onnx,gguf", "--check", "--device", "cpu"]) == 0
     out = capsys.readouterr().out
-    for words in ("onnxruntime", "numpy", "transformers", "not asked: llama.cpp", "left out, Q8_0"):
+    for words in (
+        "onnxruntime",
+        "numpy",
+        "transformers",
+        "not asked: llama.cpp",
+        "left out, Q8_0",
+        "none further",
+    ):
         assert words in out
     assert (run / "export/onnx/manifest.json").exists() and (run / "export/gguf/manifest.json").exists()
     assert main(["export", str(run), "--to", "onnx"]) == 0
