@@ -229,6 +229,13 @@ def test_the_reader_of_a_pipe_may_go_away(tiny_run: Path):
     assert done.returncode in (0, 1) and done.stderr == ""
 
 
+def test_a_terminal_that_knows_few_characters(tiny_run: Path):
+    command = [sys.executable, "-m", "aurelius", "generate", str(tiny_run), "“Hello”", "--max-tokens", "2"]
+    env = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
+    assert done.returncode == 0 and done.stdout.startswith("?Hello?") and "Traceback" not in done.stderr
+
+
 def test_a_full_disk_exits_1(capsys, monkeypatch):
     def full(_descriptor):
         raise OSError(28, os.strerror(28))
