@@ -1,7 +1,7 @@
-"""Which tokenizer serves a small model best: one change at a time around the default, on real stories.
+"""Which tokenizer serves a small model best: one change at a time around that of `nano`, on real stories.
 
-    aurelius corpus nano --corpus TinyStoriesV2-GPT4-train.sample.txt --set corpus.stories=0 \
-        --set corpus.valid_fraction=0.1 --out runs/study
+    aurelius corpus nano --corpus TinyStoriesV2-GPT4-train.sample.txt \
+        --corpus TinyStories-v1-train.sample.jsonl --set corpus.valid_fraction=0.1 --out runs/study
     python benchmarks/tokenization.py runs/study --json tokenization.json
 
 Every model has as many parameters (what the vocabulary takes, the MLP gives), is trained on as many bytes
@@ -40,7 +40,7 @@ BATCH = 1000  # texts encoded together
 
 
 def byte_level(texts: corpus.Texts, recipe: TokenizerRecipe) -> Tokenizer:
-    """The default's normalizer and split, but merges of bytes (Radford et al. 2019) instead of characters."""
+    """`nano`'s normalizer and split, but merges of bytes (Radford et al. 2019) instead of characters."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = suffix_bpe.normalizer(recipe)
     spell = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -50,7 +50,7 @@ def byte_level(texts: corpus.Texts, recipe: TokenizerRecipe) -> Tokenizer:
 
 
 def characters(texts: corpus.Texts, recipe: TokenizerRecipe) -> Tokenizer:
-    """The default without byte tokens: what its characters cannot spell is unknown."""
+    """`nano`'s without byte tokens: what its characters cannot spell is unknown."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
     tokenizer.normalizer, tokenizer.pre_tokenizer = suffix_bpe.normalizer(recipe), suffix_bpe.split(recipe)
     tokenizer.decoder = decoders.Fuse()
@@ -58,7 +58,7 @@ def characters(texts: corpus.Texts, recipe: TokenizerRecipe) -> Tokenizer:
 
 
 def prefix_space(texts: corpus.Texts, recipe: TokenizerRecipe) -> Tokenizer:
-    """The default's mirror image: a word carries the space before it, and so does the text's first."""
+    """`nano`'s mirror image: a word carries the space before it, and so does the text's first."""
     ends = [(rf"(?<![{SPACE}])[{SPACE}]+{END}", ""), (rf"^(?<![\s\S])[{SPACE}]*", " ")]
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.Sequence([normalizers.Replace(Regex(p), text) for p, text in ends])
@@ -106,7 +106,7 @@ class Variant:
 
 
 VARIANTS = {
-    "default": Variant("default"),
+    "nano": Variant("nano"),
     **{str(size): Variant("vocabulary", {"vocab_size": size}) for size in (512, 1024, 2048, 4096)},
     "glued": Variant("split", {"split": "glued"}),
     "byte-level": Variant("alphabet", train=byte_level),
@@ -177,7 +177,7 @@ def one(options: argparse.Namespace, name: str, seed: int, block: float) -> dict
 
 
 def recipe_of(options: argparse.Namespace, seed: int) -> Recipe:
-    """Return the default's recipe."""
+    """Return the recipe that all variants change."""
     shape = {"model.layers": options.layers, "model.d_mlp": options.d_mlp}
     return Recipe.load("nano", {"training.seed": seed, **shape})
 
@@ -216,7 +216,9 @@ def main() -> None:
         "--workers", type=int, default=os.cpu_count(), help="trainings at a time, of a thread"
     )
     parser.add_argument("--layers", type=int, default=4)
-    parser.add_argument("--d-mlp", type=int, default=352, help="the default's; the others' follow from it")
+    parser.add_argument(
+        "--d-mlp", type=int, default=352, help="of nano's tokenizer; the others' follow from it"
+    )
     parser.add_argument("--json", type=Path, required=True)
     options = parser.parse_args()
     texts, base = corpus.Texts(options.run / "corpus", "train"), recipe_of(options, 0)

@@ -84,7 +84,7 @@ def test_evaluate_on_a_file(capsys, tiny_run: Path, elsewhere: Path):
 
 def test_recipes_show_and_doctor(capsys):
     code, out, _ = call(capsys, "recipes")
-    assert code == 0 and [line.split()[0] for line in out.splitlines()][:2] == ["pico", "nano"]
+    assert code == 0 and [line.split()[0] for line in out.splitlines()][:3] == ["pico", "nano-4k", "nano"]
     code, out, _ = call(capsys, "show", "pico", "--set", "training.steps=7")
     assert code == 0 and "steps = 7" in out
     for words in ("parameters        260,032", "tokens a step", "total tokens", "time here", "memory"):

@@ -12,6 +12,7 @@ from aurelius.recipe import Recipe, parse_override
 # Golden: the reference cards of the Aurelius family, and llama2.c's stories260K.
 PARAMETERS = {
     "pico": 260_032,
+    "nano-4k": 1_472_384,  # no card's: by the count of `Llama`, as all are
     "nano": 1_488_768,
     "v0.5": 3_221_952,
     "small": 4_033_728,

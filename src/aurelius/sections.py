@@ -77,7 +77,7 @@ class TokenizerRecipe(Part):
     """The suffix-space BPE tokenizer: a word carries its trailing space."""
 
     vocab_size: int = Field(
-        default=1536,
+        default=4096,
         le=65536,
         description="tokens, with 4 special and 256 byte tokens (at most 65536: uint16)",
     )

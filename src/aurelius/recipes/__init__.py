@@ -2,7 +2,7 @@
 
 from importlib.resources import files
 
-NAMES = ("pico", "nano", "v0.5", "small", "large-portable", "large")  # smallest model first
+NAMES = ("pico", "nano-4k", "nano", "v0.5", "small", "large-portable", "large")  # smallest model first
 
 
 def text(name: str) -> str:
