@@ -26,7 +26,9 @@ def clean(
     Raises:
         AureliusError: as `aurelius.run`.
     """
-    return partial(_clean, str(begin(recipe, out, overrides).folder.absolute()))
+    folder = begin(recipe, out, overrides).folder.absolute()
+    corpus.begin(Recipe.load(folder), folder / "corpus")
+    return partial(_clean, str(folder))
 
 
 def _clean(folder: str, data: Any = None, rank: int = 0, world_size: int = 1) -> Iterator[Any]:

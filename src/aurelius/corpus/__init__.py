@@ -79,6 +79,21 @@ def build(
     return [path for part in sources for path in part.files]
 
 
+def begin(
+    recipe: Recipe, out: Path, stories: Iterable[str | Mapping[str, Any]] | None = None
+) -> list[Source]:
+    """Open the sources, and leave the shards in ``out/work`` that were made from them, and no others.
+
+    The arguments and the errors are those of `build`.
+
+    Returns:
+        The source, and that of the stories held out if the recipe names one.
+    """
+    sources = _sources(recipe.corpus, stories)
+    _begin(out / WORK, sources, recipe.corpus, resume=stories is None)
+    return sources
+
+
 def prepare(
     recipe: Recipe,
     out: Path,
@@ -90,16 +105,14 @@ def prepare(
 ) -> tuple[list[Source], list[list[Path]]]:
     """Make the shards in ``out/work`` that are not there yet, and that are for machine ``rank`` of ``size``.
 
-    The other arguments and the errors are those of `build`, which goes on from here.
+    The other arguments and the errors are those of `build`, which goes on from here. Of several machines none
+    begins (`begin` comes before them all): they would remove each other's shards.
 
     Returns:
         The source, and that of the stories held out if the recipe names one; the shards of each.
     """
     options = recipe.corpus
-    sources = [open_source(options) if stories is None else given(stories, options.column)]
-    if options.valid_source:
-        sources.append(open_source(options.model_copy(update={"source": options.valid_source, "stories": 0})))
-    _begin(out / WORK, sources, options, resume=stories is None)
+    sources = begin(recipe, out, stories) if size == 1 else _sources(options, stories)
     made: list[list[Path]] = []
     for name, source in zip(("stories", "held out"), sources, strict=False):
         folder = out / WORK / name
@@ -166,6 +179,13 @@ class Texts(Collection[str]):
                 f"{self.path} cannot be read: {first_line(error)}; "
                 "aurelius run RUN --verify --update makes it anew"
             ) from None
+
+
+def _sources(options: CorpusRecipe, stories: Iterable[str | Mapping[str, Any]] | None) -> list[Source]:
+    sources = [open_source(options) if stories is None else given(stories, options.column)]
+    if options.valid_source:
+        sources.append(open_source(options.model_copy(update={"source": options.valid_source, "stories": 0})))
+    return sources
 
 
 def _begin(work: Path, sources: Sequence[Source], options: CorpusRecipe, resume: bool) -> None:
