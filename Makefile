@@ -19,7 +19,7 @@ test: $(VENV)/.installed
 	$(BIN)/python -m pytest
 
 test-long: $(VENV)/.installed $(OLD)/.installed $(NODE)/.installed
-	$(BIN)/python -m pytest -m long
+	$(BIN)/python -m pytest -m long --timeout 1200
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
