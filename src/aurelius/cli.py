@@ -112,7 +112,8 @@ def _publish(options: argparse.Namespace) -> None:
     if options.send:
         hub.send(found, options.private, options.collection, progress)
         return
-    print("(ONNX and GGUF files of these names that an earlier publication left there are removed)")
+    if found.stale:
+        print(f"removed there, if an earlier publication left them: {', '.join(found.stale)}")
     print(f"nothing was sent; read {found.folder / 'README.md'}, then add --send")
     if not options.license:
         print("no licence is stated; --license apache-2.0, for one, states it")

@@ -131,7 +131,14 @@ def publish(
 def test_a_dry_run_shows_everything_and_sends_nothing(exported: Path, tmp_path: Path, server: str):
     done = publish(exported, tmp_path, server)
     assert done.returncode == 0, done.stderr
-    for words in ("README.md", "onnx/model_quantized.onnx", "tiny-F16.gguf", "nothing was sent", "--license"):
+    for words in (
+        "README.md",
+        "onnx/model_quantized.onnx",
+        "tiny-F16.gguf",
+        "nothing was sent",
+        "--license",
+        "left them: tiny-Q8_0",
+    ):
         assert words in done.stdout
     assert Hub.asked == []
 
