@@ -162,6 +162,7 @@ def test_a_stopped_stage_goes_on_with_its_shards(tiny, tmp_path, monkeypatch):
         assert (tmp_path / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("delay", [0.0, 0.5, 2.0])  # while the workers start, too
 def test_ctrl_c_says_one_line(tmp_path: Path, delay: float):
     command = [sys.executable, "-m", "aurelius", "corpus", "nano", "--out", str(tmp_path), "--workers", "2"]
