@@ -1,10 +1,10 @@
 """Tokens per second in training, against the ways people train such a model today.
 
-Every peer trains the same shape on the same tokens with the same batch, micro-batch, context and precision,
-in a process of its own; the peers take turns, round after round, so that a busy machine slows all of them.
-The ratio to Trainer is taken within a round. Attention reaches over the whole block, but in `aurelius-story`,
-the default, over the token's own story only; `aurelius-adamw` replaces Muon, so that nothing but the code
-differs from Trainer.
+Every peer trains the same shape on as many random tokens with the same batch, micro-batch, context and
+precision, in a process of its own; the peers take turns, round after round, so that a busy machine slows
+all of them. The ratio to Trainer is taken within a round. Attention reaches over the whole block, but in
+`aurelius-story`, the default, over the token's own story only; `aurelius-adamw` replaces Muon, so that
+nothing but the code differs from Trainer.
 
     python benchmarks/training.py --recipe nano --json nano.json
     python benchmarks/training.py --recipe large --micro 8 --steps 2 --json large.json
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=12, help="timed steps a round")
     parser.add_argument("--warm", type=int, default=2, help="steps before them")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--peers", default=",".join(PEERS))
     parser.add_argument("--litgpt-python", default=sys.executable)
     parser.add_argument("--json", type=Path)

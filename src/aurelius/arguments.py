@@ -101,6 +101,9 @@ def parser() -> argparse.ArgumentParser:
     look.add_argument("--search", default="", metavar="WORDS", help="only stories that hold these words")
     look.add_argument("--reason", default="", help="only stories dropped for it; shows the dropped ones")
     look.add_argument("--count", type=int, default=5, help="stories shown at most (default: 5)")
+    look.add_argument(
+        "--from", type=int, default=0, dest="begin", metavar="N", help="pass over the first N that fit"
+    )
     look.set_defaults(act="inspect_corpus")
     cut = verbs.add_parser(
         "tokenizer inspect", help="show how a text or a file of stories is cut into tokens"

@@ -2,8 +2,12 @@
 
 import argparse
 import os
+import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +16,17 @@ from aurelius.errors import AureliusError, ModelError, RecipeError, RunError, To
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, 2 for misuse, 1 for the environment, 130 for Ctrl-C."""
+    """Run one command and return its exit code.
+
+    It is 0, 2 for misuse, 1 for what the machine refuses, 130 after Ctrl-C, 143 after SIGTERM.
+    """
     options = parse(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
         if reconfigure := getattr(stream, "reconfigure", None):  # a terminal may not know every character
             reconfigure(errors="replace")
     try:
-        ACTS[options.act](options)
+        with _terminable():
+            ACTS[options.act](options)
         return 0
     except AureliusError as error:
         print(f"aurelius: {error}", file=sys.stderr)
@@ -31,9 +39,30 @@ def main(arguments: list[str] | None = None) -> int:
 
         print(f"aurelius: {storage_error(error)}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except MemoryError as error:
+        print(f"aurelius: out of memory {error}".rstrip(), file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as stop:
         print("aurelius: interrupted; the same command goes on where it can", file=sys.stderr)
-        return 130
+        return 128 + (stop.args or (signal.SIGINT,))[0]
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end a command as Ctrl-C does, so that nothing is left half-done and no process behind."""
+
+    def stop(number: int, _frame: Any) -> None:
+        raise KeyboardInterrupt(number)
+
+    before = signal.getsignal(signal.SIGTERM)
+    if before is not signal.SIG_DFL or threading.current_thread() is not threading.main_thread():
+        yield  # whoever ignores or handles it means that
+        return
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _overrides(options: argparse.Namespace) -> dict[str, Any]:
@@ -107,16 +136,16 @@ def _publish(options: argparse.Namespace) -> None:
         progress.note(f"gguf: left out, {error}")
         run(folder, to=("onnx",), progress=progress)
     found = hub.prepare(folder, options.repo, options.license, progress)
-    for name, size in found.files.items():
-        print(f"{size / 1e6:9.3f} MB  {name}")
+    for line in found.told(options.private, options.collection):
+        print(line)
     if options.send:
         hub.send(found, options.private, options.collection, progress)
         return
     if found.stale:
         print(f"removed there, if an earlier publication left them: {', '.join(found.stale)}")
     print(f"nothing was sent; read {found.folder / 'README.md'}, then add --send")
-    if not options.license:
-        print("no licence is stated; --license apache-2.0, for one, states it")
+    for problem in found.unstated:
+        progress.warn(problem)
 
 
 def _run(options: argparse.Namespace) -> Path:
@@ -137,7 +166,7 @@ def _run(options: argparse.Namespace) -> Path:
         device=options.device,
         auto_batch=options.auto_batch,
         track=options.track,
-        workers=options.workers or os.cpu_count() or 1,
+        workers=(os.cpu_count() or 1) if options.workers is None else options.workers,
         progress=_progress(),
     )
     if not _speaks():
@@ -248,15 +277,17 @@ def _inspect_corpus(options: argparse.Namespace) -> None:
     from aurelius.corpus.inspect import search
 
     side = "dropped" if options.reason else options.side
-    shown = 0
-    for story in islice(search(Path(options.run), side, options.search, options.reason), options.count):
+    shown, first = 0, options.begin
+    if first < 0 or options.count < 1:
+        raise RecipeError("--count is at least 1 and --from at least 0")
+    found = search(Path(options.run), side, options.search, options.reason)
+    for story in islice(found, first, first + options.count):
         alike = f", similarity {story.similarity:.3f}" if story.similarity else ""
         why = f": {story.reason}{alike}" if story.reason else ""
         print(f"--- {story.side} {story.number}{why}\n{story.text}\n")
         shown += 1
-    print(
-        f"{shown} stories shown; --count shows more" if shown == options.count else f"{shown} stories found"
-    )
+    more = f"; the next ones: --from {first + shown}" if shown == options.count else ", and no more"
+    print(f"{shown} stories{more}")
 
 
 def _inspect_tokenizer(options: argparse.Namespace) -> None:

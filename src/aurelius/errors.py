@@ -40,7 +40,7 @@ class HubError(AureliusError):
 
 
 class MemoryExhausted(AureliusError):
-    """The device's memory does not hold what was asked."""
+    """The memory does not hold what was asked."""
 
     exit_code = 1
 

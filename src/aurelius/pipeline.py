@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from aurelius import stages
+from aurelius import export, stages
 from aurelius.artifacts import MANIFEST, Entry, Manifest, describe, sync, write_bytes
 from aurelius.errors import RecipeError, RunError, StorageError
 from aurelius.progress import SILENT, Progress
@@ -103,6 +103,7 @@ def run(
             with _alone(folder):
                 also = [s.name for s in STAGES if s.optional and (folder / s.folder / MANIFEST).exists()]
                 wanted = stages.wanted(until, {*to, *also} if until == "export" else to)
+                export.check(asked, [stage.name for stage in wanted if stage.optional])
                 result = Run(folder, _settle(asked, folder, update, progress))
                 for stage in wanted:
                     if not _is_done(stage, result, update, verify, progress):

@@ -14,7 +14,7 @@ import pytest
 from aurelius import corpus, pipeline
 from aurelius.artifacts import write_json
 from aurelius.corpus import shards, storyteller
-from aurelius.errors import CorpusError, RunError, StorageError
+from aurelius.errors import CorpusError, MemoryExhausted, RunError, StorageError
 from aurelius.recipe import Recipe
 
 STORIES = list(storyteller.stories(400, seed=5))
@@ -177,6 +177,43 @@ def test_ctrl_c_says_one_line(tmp_path: Path, delay: float):
             "aurelius: interrupted; the same command goes on where it can"
         ]
     assert process.returncode == 130
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_no_process_outlives_the_stage(tmp_path: Path, number: signal.Signals):
+    command = [sys.executable, "-m", "aurelius", "corpus", "nano", "--out", str(tmp_path), "--workers", "2"]
+    work = tmp_path / "corpus" / "work"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        while not any(work.glob("*/*")) and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(number)
+        assert process.stdout is not None
+        said = process.stdout.read()  # ends when no process is left that could write to it
+    assert process.returncode == (143 if number == signal.SIGTERM else -number)
+    assert ("interrupted; the same command goes on" in said) == (number == signal.SIGTERM)
+
+
+def test_a_killed_worker_is_told(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "prepare", _die)
+    with pytest.raises(MemoryExhausted, match="again, with --workers 1"):
+        build(tiny, tmp_path, STORIES, workers=2)
+
+
+def _die(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_refused_stories_of_the_held_out_are_told(tiny, tmp_path):
+    write_json(tmp_path / "held.json", [*STORIES[:3], "Too short."])
+    report = build(tiny, tmp_path / "a", STORIES[3:], valid_source=str(tmp_path / "held.json"))
+    assert report["dropped"]["held out, under 10 words"] == 1 and report["valid"]["stories"] == 3
+    dropped = pq.read_table(tmp_path / "a" / "dropped.parquet").to_pylist()
+    assert [row["text"] for row in dropped if row["reason"].startswith("held out")] == ["Too short."]
+    write_json(tmp_path / "held.json", ["Too short."])
+    with pytest.raises(
+        CorpusError, match=r"held\.json holds no usable story to hold out \(1 held out, under"
+    ):
+        build(tiny, tmp_path / "b", STORIES[3:], valid_source=str(tmp_path / "held.json"))
 
 
 def test_shards_of_another_recipe_are_not_gone_on_with(tiny, tmp_path, monkeypatch):

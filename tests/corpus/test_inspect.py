@@ -55,6 +55,11 @@ def test_the_command(run: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["corpus", "inspect", str(run), "--reason", "english"]) == 0
     shown = capsys.readouterr().out
     assert "--- dropped 1: not English" in shown or "--- dropped 0: not English" in shown
-    assert "Es war einmal" in shown and "1 stories found" in shown
+    assert "Es war einmal" in shown and "1 stories, and no more" in shown
     assert main(["corpus", "inspect", str(run), "--count", "2"]) == 0
-    assert "2 stories shown; --count shows more" in capsys.readouterr().out
+    first = capsys.readouterr().out
+    assert "--- train 1\n" in first and "2 stories; the next ones: --from 2" in first
+    assert main(["corpus", "inspect", str(run), "--count", "2", "--from", "2"]) == 0
+    assert "--- train 2\n" in capsys.readouterr().out
+    assert main(["corpus", "inspect", str(run), "--count", "-3"]) == 2
+    assert "--count is at least 1" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +10,10 @@ import numpy as np
 import pytest
 from gguf import GGUFReader, dequantize
 
-from aurelius import export
 from aurelius.errors import AureliusError, ModelError
 from aurelius.export import gguf
 from aurelius.folder import Folder
+from aurelius.pipeline import run
 from aurelius.recipe import Recipe
 
 
@@ -62,8 +63,23 @@ def test_a_type_that_does_not_fit_the_shape(source: Folder, tmp_path: Path):
 
 def test_the_cards_shape_is_sent_to_large_portable(source: Folder):
     for name, problem in (("large", "the recipe large-portable has 992"), ("large-portable", "")):
-        model = replace(source, shape=Recipe.load(name).model)
-        assert problem in gguf.misfit(model, "Q8_0") and bool(problem) == bool(gguf.misfit(model, "Q8_0"))
+        found = gguf.misfit(Recipe.load(name).model, "Q8_0")
+        assert problem in found and bool(problem) == bool(found)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"export.gguf": ["F32", "Q8_0"], "model.d_mlp": 1008}, "the recipe large-portable has 992"),
+        ({"tokenizer.normalizer": "reference"}, "llama.cpp has no normalizer"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_anything_is_done(
+    tmp_path: Path, settings: dict[str, object], words: str
+):
+    with pytest.raises(AureliusError, match=words):
+        run("pico", tmp_path / "run", overrides=settings, to=["gguf"])
+    assert not (tmp_path / "run" / "recipe.toml").exists()
 
 
 def test_a_tokenizer_that_llama_cpp_cannot_follow_is_refused(
@@ -82,8 +98,9 @@ def test_a_tokenizer_that_llama_cpp_cannot_follow_is_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_missing_package_is_named(tiny, tiny_run: Path, tmp_path: Path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "aurelius.export.gguf", None)
-    monkeypatch.delattr(export, "gguf", raising=False)
+def test_a_missing_package_is_named(tmp_path: Path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    monkeypatch.delitem(sys.modules, "aurelius.export.gguf")
     with pytest.raises(AureliusError, match=r"pip install 'aurelius-lm\[gguf\]'"):
-        export.to_gguf(tiny, tiny_run / "export/huggingface", tmp_path)
+        run("pico", tmp_path / "run", to=["gguf"])
+    assert not (tmp_path / "run" / "recipe.toml").exists()

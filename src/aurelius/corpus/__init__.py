@@ -6,15 +6,17 @@ duplicates are found and the stories split (`split`), and one pass over the shar
 holds the shards meanwhile: a stage that was stopped goes on with those that are complete.
 """
 
+import os
 import shutil
 import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ import pyarrow.parquet as pq
 from aurelius.artifacts import read_json, write_json
 from aurelius.corpus import report, shards, split
 from aurelius.corpus.sources import Source, given, open_source
-from aurelius.errors import CorpusError, RunError, first_line
+from aurelius.errors import CorpusError, MemoryExhausted, RunError, first_line
 from aurelius.progress import SILENT, Progress
 from aurelius.recipe import Recipe
 from aurelius.sections import CorpusRecipe
@@ -55,11 +57,14 @@ def build(
     Raises:
         CorpusError: the source cannot be read, or fewer than two stories are left.
         HubError: a ``hf:`` source cannot be had.
+        MemoryExhausted: a process that cleans was killed.
     """
     sources, made = prepare(recipe, out, progress, workers, stories)
     source, options = sources[0], recipe.corpus
     kept, held = made[0], made[1] if len(made) > 1 else []
     counts = shards.counts(kept)
+    for reason, number in shards.counts(held).dropped.items():
+        counts.dropped[report.HELD_OUT + reason] += number
     progress.note(
         f"corpus: {counts.kept:,} of {counts.read:,} stories left by cleaning; looking for duplicates"
     )
@@ -69,6 +74,8 @@ def build(
         for code, reason in split.REASONS.items():
             counts.dropped[reason] += int((fates.fate == code).sum())
         reasons = ", ".join(f"{n} {reason}" for reason, n in counts.dropped.items() if n) or "none dropped"
+        if len(sources) > 1 and not sides["valid"]:
+            raise CorpusError(f"{sources[1].name} holds no usable story to hold out ({reasons})")
         raise CorpusError(
             f"{source.name} holds {sum(sides.values())} usable stories of {counts.read} read "
             f"({reasons}); training and validation need one each at least. Read as {source.format}"
@@ -211,14 +218,19 @@ def _finish(future: Future[Any] | None, count: int, advance: Callable[[int], Non
 def _pool(workers: int) -> Iterator[Callable[..., Future[Any]]]:
     """Give a way to have work done, by this process if it is the only one."""
     if workers > 1:
-        quiet = (signal.SIGINT, signal.SIG_IGN)
-        with ProcessPoolExecutor(workers, get_context("spawn"), signal.signal, quiet) as pool:
+        try:
+            with ProcessPoolExecutor(workers, get_context("spawn"), _follow) as pool:
 
-            def later(*work: Any) -> Future[Any]:
-                with _held_back():
-                    return pool.submit(*work)
+                def later(*work: Any) -> Future[Any]:
+                    with _held_back():
+                        return pool.submit(*work)
 
-            yield later
+                yield later
+        except BrokenProcessPool:
+            raise MemoryExhausted(
+                "a process that cleans stories was killed, for want of memory most likely; what is done is "
+                "kept: run the same command again, with --workers 1"
+            ) from None
         return
 
     def at_once(work: Callable[..., None], *arguments: Any) -> Future[Any]:
@@ -230,23 +242,33 @@ def _pool(workers: int) -> Iterator[Callable[..., Future[Any]]]:
     yield at_once
 
 
+def _follow() -> None:
+    """Leave Ctrl-C to the process that this one works for, and end with it, however that ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    if parent:
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+
 @contextmanager
 def _held_back() -> Iterator[None]:
     """Hold Ctrl-C back for a moment: processes that start in it are never disturbed by one, even at birth.
 
     A terminal sends it to all of them, and this process alone shall answer, once they have all they need.
     They inherit the mask; this process needs a handler too, as the signal may reach a library's thread of it.
+    SIGTERM is for this process alone, and waits as long.
     """
     masks, main = hasattr(signal, "pthread_sigmask"), threading.current_thread() is threading.main_thread()
     came: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number)) if main else None
+    both = (signal.SIGINT, signal.SIGTERM) if main else ()
+    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in both}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else set()
     try:
         yield
     finally:
         if masks:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        if main:
-            signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         if came:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(came[0])

@@ -20,6 +20,7 @@ from aurelius.progress import Progress
 ROWS = 5000  # stories written at once
 BIN = 25  # words of a bar of the histogram
 OPENING = 4  # words
+HELD_OUT = "held out, "  # begins the reasons of refused stories that were to be held out
 SHOWN = 25  # of the most frequent words, characters and openings
 DROPPED = pa.schema([("reason", pa.string()), ("text", pa.string()), ("similarity", pa.float32())])
 TEXT = pa.schema([("text", pa.string())])
@@ -127,8 +128,9 @@ def write(
             if number in fates.pairs:
                 shown[number] = story.text
             task.advance()
-        for reason, text in shards.refused(kept):
-            to_dropped.add(reason, text, None)
+        for side, begins in ((kept, ""), (held, HELD_OUT)):
+            for reason, text in shards.refused(side):
+                to_dropped.add(begins + reason, text, None)
     report = {
         "source": sources[0][0],
         "format": sources[0][1],

@@ -75,7 +75,10 @@ def decide(kept: Sequence[Path], held: Sequence[Path], recipe: CorpusRecipe) -> 
     nearly = ~outside & ~overlaps & np.isin(cluster, cluster[outside])
     figures = _figures(repeated, near, cluster, outside, recipe)
     if len(held):
-        figures |= {"overlap_exact": int(overlaps.sum()), "overlap_near": int((nearly & ~repeated).sum())}
+        figures |= {
+            "overlap_exact": int((overlaps & ~repeated).sum()),
+            "overlap_near": int((nearly & ~repeated).sum()),
+        }
     if recipe.remove_overlap:
         fate[overlaps | nearly] = OVERLAP
     if recipe.near == "drop":

@@ -20,6 +20,7 @@ from aurelius.artifacts import atomic
 from aurelius.errors import ModelError, TokenizerError
 from aurelius.export import GGUF_TYPES
 from aurelius.folder import EMBEDDING, LAST_NORM, Folder
+from aurelius.sections import ModelRecipe
 from aurelius.vocabulary import BOS, BYTE_TOKENS, EOS, SINK, SPECIAL_TOKENS, UNK
 
 BLOCK = 32  # weights of a row that share a scale in Q8_0 and Q4_0
@@ -34,6 +35,9 @@ NAMES = {
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
 }
+NO_NORMALIZER = (
+    "which puts spaces before newlines; llama.cpp has no normalizer: train with tokenizer.normalizer=portable"
+)
 # The message is the story's beginning. The template types <s> and the space after the last word.
 TEMPLATE = "{{ '<s>' }}{% for message in messages %}{{ message['content'] | trim }}{{ ' ' }}{% endfor %}"
 
@@ -52,7 +56,7 @@ def write(source: Folder, out: Path, name: str, types: tuple[str, ...] = ()) -> 
         TokenizerError: llama.cpp cannot cut as this tokenizer does.
     """
     check_tokenizer(source)
-    problems = {kind: problem for kind in types or GGUF_TYPES if (problem := misfit(source, kind))}
+    problems = {kind: problem for kind in types or GGUF_TYPES if (problem := misfit(source.shape, kind))}
     if types and problems:
         raise ModelError(next(iter(problems.values())))
     for kind in types or GGUF_TYPES:
@@ -62,11 +66,10 @@ def write(source: Folder, out: Path, name: str, types: tuple[str, ...] = ()) -> 
     return list(problems.values())
 
 
-def misfit(source: Folder, kind: str) -> str:
-    """Say why a type does not fit the model's shape; "" if it does."""
+def misfit(shape: ModelRecipe, kind: str) -> str:
+    """Say why a type does not fit the shape; "" if it does."""
     if kind in ("F32", "F16"):
         return ""
-    shape = source.shape
     widths = {"model.d_model": shape.d_model, "model.d_mlp": shape.d_mlp}
     for key, width in widths.items():
         if width % BLOCK:
@@ -101,10 +104,7 @@ def check_tokenizer(source: Folder) -> None:
         raise TokenizerError(f"{where} is not a tokenizer that Aurelius made; no GGUF can be written of it")
     normal = (rules["normalizer"] or {}).get("normalizers", [])
     if any(rule.get("pattern", {}).get("Regex") == "$" for rule in normal):
-        raise TokenizerError(
-            f"{where} has the reference normalizer, which puts spaces before newlines; llama.cpp has no "
-            "normalizer. Train with tokenizer.normalizer = portable"
-        )
+        raise TokenizerError(f"{where} has the reference normalizer, {NO_NORMALIZER}")
 
 
 def _write(source: Folder, path: Path, name: str, kind: str) -> None:

@@ -76,17 +76,29 @@ class Trainer:
         Raises:
             MemoryExhausted: the batch does not fit; the message says what to change.
         """
-        mine = slice(self.world.rank * self.share, (self.world.rank + 1) * self.share)
         optimizers.set_rate(self.optimizers, optimizers.rate(self.done, self.recipe))
-        with devices.memory_errors(
-            f"Cut the step's {self.recipe.batch} blocks into more pieces with training.accumulate "
-            f"(now {self.recipe.accumulate}) or let --auto-batch find how many: same training, less memory"
-        ):
-            inputs, targets = self.feed.batch(self.done * self.recipe.batch, self.recipe.batch)
-            count = (targets != IGNORED).sum().clamp(min=1)
-            loss, norm = self._update(inputs[mine], targets[mine], count)
-        self.done += 1
-        return loss, norm
+        try:
+            with devices.memory_errors(""):
+                inputs, targets = self.feed.batch(self.done * self.recipe.batch, self.recipe.batch)
+                count = (targets != IGNORED).sum().clamp(min=1)
+                mine = slice(self.world.rank * self.share, (self.world.rank + 1) * self.share)
+                found = self._update(inputs[mine], targets[mine], count)
+        except MemoryExhausted as error:
+            problem = str(error)
+        else:
+            self.done += 1
+            return found
+        # Not where the error is handled, which holds on to what the step had in memory.
+        raise MemoryExhausted(f"{problem}{self._advice()}")
+
+    def _advice(self) -> str:
+        """Say what would fit a memory that a step did not."""
+        # Several processes cannot try it out together: not all of them are here.
+        number = "=N" if self.world.size > 1 else f"={self.fit()}, which fits"
+        return (
+            f"The step's {self.recipe.batch} blocks need less, and train the same, in more pieces than the "
+            f"{self.recipe.accumulate} of now: --set training.accumulate{number}, or --auto-batch"
+        )
 
     def _plain_update(self, inputs: Tensor, targets: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
         loss = self._gradients(inputs, targets, count)
