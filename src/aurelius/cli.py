@@ -214,7 +214,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         return
     import json
 
-    from aurelius.corpus.formats import Reading
+    from aurelius.corpus.plain import Reading
     from aurelius.corpus.sources import open_path
     from aurelius.evaluation import measure, packed
     from aurelius.lm import open_model
@@ -294,7 +294,7 @@ def _inspect_tokenizer(options: argparse.Namespace) -> None:
     from rich.console import Console
 
     from aurelius.console import cut_table
-    from aurelius.corpus.formats import Reading
+    from aurelius.corpus.plain import Reading
     from aurelius.corpus.sources import open_path
     from aurelius.tokenizer.inspect import inspect
 

@@ -1,7 +1,5 @@
 import gzip
-import io
 import json
-import tarfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aurelius.corpus import formats, storyteller
-from aurelius.corpus.formats import Reading
+from aurelius.corpus import plain, sources, storyteller
+from aurelius.corpus.plain import Reading
 from aurelius.corpus.sources import Source, open_path, open_source
 from aurelius.errors import CorpusError
 from aurelius.sections import CorpusRecipe
@@ -82,12 +80,32 @@ def test_the_storyteller_is_a_source_with_a_cap():
         ("a.jsonl.zst", b"One.\n", "is damaged or cut short"),
         ("a.json", b'[{"text": "One."}, {"te', "not a JSON array, or cut short"),
         ("a.json", b'{"text": "One."}', "not a JSON array"),
+        ("a.json", b'[{"text": "caf\xe9"}]', "byte 0xe9 at 14; convert the file, or put U+FFFD there"),
+        ("a.json", b'{"text": "One."}\n', "not a JSON array, but begins with '{'; name it .jsonl"),
+        ("a.json", b" \n", "not a JSON array, but is blank"),
+        ("a.json", b"[ ]", "is an empty JSON array"),
+        ("a.json", b'["One."] ["Two."]', "goes on after its JSON array"),
+        ("a.json", b'["One." "Two."]', "row 1: a comma or the array's end is missing"),
+        ("a.json", b'["One.",]', "row 2: Expecting value at its character 1"),
+        ("a.json", b"[" * 200_000, "row 1: maximum recursion depth"),
+        ("a.json", b"[" + b"1" * 5000 + b"]", "row 1: Exceeds the limit"),
+        ("a.json", b'["One.", "\\ud83d"]', "row 2 holds half of a surrogate pair"),
+        ("a.json", gzip.compress(b'["One."]'), "is packed with gzip; add .gz to its name"),
+        ("a.jsonl", gzip.compress(b'"One."'), "is packed with gzip; add .gz to its name"),
+        ("a.txt", pa.compress(b"One.", "zstd", asbytes=True), "is packed with zstd; add .zst to its name"),
+        ("a.txt.gz", gzip.compress(gzip.compress(b"One.")), "is packed with gzip; unpack it"),
+        ("a.tar", gzip.compress(b"no tar"), "is packed with gzip; add .gz to its name"),
         ("a.json", b'[{"story": "One."}]', "row 1 has no text under 'text', but keys story"),
         ("a.tar", b"no tar at all" * 99, "not a tar file"),
         ("a.parquet.gz", b"PAR1", "type '.parquet'"),
         ("a.jsonl", b'{"text": "ok"}\n{oops', "line 2 is not JSON"),
         ("a.jsonl", b'{"story": "ok"}', "keys story"),
-        ("a.jsonl", b"[" * 200_000, "line 1 is not JSON"),
+        ("a.jsonl", b'"One."\n' + b"[" * 200_000, "line 2 is not JSON"),
+        (
+            "a.jsonl",
+            b'\xef\xbb\xbf [{"text": "One."}]',
+            "begins with an array, as a .json file does; rename it",
+        ),
         ("a.jsonl", b'{"text": 3}', "no text under 'text'"),
         ("a.jsonl", b'"fine"\n{"text": "\\ud83d"}', "line 2 holds half of a surrogate pair"),
         ("a.parquet", b"PAR1 not really", "not a Parquet file"),
@@ -99,6 +117,7 @@ def test_bad_files_are_named_with_the_reason(tmp_path: Path, name: str, content:
     with pytest.raises(CorpusError) as caught:
         documents(path)
     assert words in str(caught.value) and str(path) in str(caught.value)
+    assert "b'" not in str(caught.value), "bytes are no words"
 
 
 def test_a_parquet_file_with_a_damaged_page(tmp_path: Path):
@@ -162,30 +181,6 @@ def test_compressed_files(tmp_path: Path, name: str):
     assert documents(tmp_path / name) == stories
 
 
-def test_a_tar_of_json_shards_is_read_without_unpacking(tmp_path: Path):
-    """As the hub has TinyStories_all_data: data00.json and so on, each an array of objects."""
-    members = {
-        "data00.json": json.dumps([{"story": "One.", "source": "GPT-4"}, {"story": "\n\nTwo."}]),
-        "../../evil.json": json.dumps([{"story": "Three."}]),
-        "notes.md": "not read",
-        "more/a.txt": "Four.\n<|endoftext|>\nFive.",
-    }
-    with tarfile.open(tmp_path / "all.tar.gz", "w:gz") as tar:
-        for name, text in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(text)
-            tar.addfile(info, io.BytesIO(text.encode()))
-        link = tarfile.TarInfo("link.json")
-        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-        tar.addfile(link)
-    assert documents(tmp_path / "all.tar.gz", column="story") == ["One.", "Two.", "Three.", "Four.", "Five."]
-    assert [path.name for path in tmp_path.iterdir()] == ["all.tar.gz"]
-    content = (tmp_path / "all.tar.gz").read_bytes()
-    (tmp_path / "cut.tgz").write_bytes(content[: len(content) // 2])
-    with pytest.raises(CorpusError, match=r"cut\.tgz"):
-        documents(tmp_path / "cut.tgz", column="story")
-
-
 def test_folders_and_patterns_are_read_in_order(tmp_path: Path):
     (tmp_path / "deep").mkdir()
     for name in ("b.txt", "a.txt", "deep/c.txt"):
@@ -202,10 +197,12 @@ def test_bytes_that_are_not_utf_8_can_be_replaced(tmp_path: Path):
     with pytest.raises(CorpusError, match="--encoding-errors replace"):
         documents(tmp_path / "a.txt")
     assert documents(tmp_path / "a.txt", errors="replace") == ["caf\ufffd au lait"]
+    (tmp_path / "a.json").write_bytes(b'["caf\xe9 au lait", "\xc3"]')
+    assert documents(tmp_path / "a.json", errors="replace") == ["caf\ufffd au lait", "\ufffd"]
 
 
 def test_lines_and_stories_beyond_any_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(formats, "LONGEST", 1000)
+    monkeypatch.setattr(plain, "LONGEST", 1000)
     (tmp_path / "line.txt").write_text("One.\n" + "x" * 1001)
     with pytest.raises(CorpusError, match="line 2 is longer than"):
         documents(tmp_path / "line.txt")
@@ -214,6 +211,14 @@ def test_lines_and_stories_beyond_any_memory(tmp_path: Path, monkeypatch: pytest
         CorpusError, match=r"story that ends after line \d+ is longer than .*<\|endoftext\|> lines"
     ):
         documents(tmp_path / "story.txt")
+    (tmp_path / "a.json").write_text(json.dumps(["One.", "x" * 1001]))
+    with pytest.raises(CorpusError, match=r"a\.json, row 2 is longer than 0 MiB \(1,001 bytes\)"):
+        documents(tmp_path / "a.json")
+    pq.write_table(pa.table({"text": ["One."] * 1500 + ["é" * 501]}), tmp_path / "a.parquet")
+    with pytest.raises(CorpusError, match=r"a\.parquet, row 1501 is longer than"):
+        documents(tmp_path / "a.parquet")
+    with pytest.raises(CorpusError, match="row 1 of the stories given is longer than"):
+        list(sources.given(["One.", {"text": "x" * 1001}], "text").stories)
 
 
 @given(st.lists(st.integers()), st.integers(1, 5))

@@ -1,36 +1,29 @@
-"""One file of stories, of any format, as an iterator of documents in bounded memory.
+"""One file of stories, of any format, as an iterator of documents in bounded memory."""
 
-A *document* is the text between separators with outer newlines stripped, before any cleaning.
-"""
-
+import codecs
 import io
-import json
-import re
+import shutil
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO
+from tarfile import EOFHeaderError, HeaderError, ReadError  # pyright: ignore[reportAttributeAccessIssue]
+from tempfile import SpooledTemporaryFile
+from typing import IO, Self, cast
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from aurelius.errors import CorpusError, first_line
+from aurelius.corpus import plain
+from aurelius.corpus.plain import Opener, Reader, Reading
+from aurelius.corpus.rows import json_array, jsonl, parquet
+from aurelius.errors import CorpusError, first_line, some
 
-SEPARATOR = "<|endoftext|>"
-LONGEST = 2**24  # bytes of a line or a story; a longer one is no story, and might not fit the memory
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".tgz": "gzip"}
+MAGIC = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd"}  # what packed files begin with
 KINDS = (".txt", ".jsonl", ".json", ".parquet", ".tar")
+ROWS: dict[str, Reader] = {".jsonl": jsonl, ".json": json_array}
 READABLE = ".txt, .jsonl, .json, .parquet and .tar files (all but .parquet also as .gz or .zst)"
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How files are read: the column or key with the text, and what becomes of bytes that are not UTF-8."""
-
-    column: str = "text"
-    errors: str = "strict"  # or "replace"
 
 
 def kind_of(path: Path) -> tuple[str, str | None]:
@@ -56,45 +49,27 @@ def open_file(path: Path, reading: Reading) -> tuple[str, Iterator[str], int | N
         raise CorpusError(f"{path} is empty")
     kind, compression = kind_of(path)
     if kind == ".parquet" and compression is None:
-        return _parquet(path, reading.column)
+        return f"parquet, column '{reading.column}'", *parquet(path, reading.column)
     if kind in (".csv", ".tsv"):
-        raise _table(path)
+        raise plain.table(str(path))
     if kind not in KINDS or kind == ".parquet":
         raise CorpusError(f"{path} is of type '{kind}'; stories are read from {READABLE}")
-    with _reading(path, compression) as file:  # its first bytes show a wrong compression at once
-        file.peek(1)
+    with _unpacked(path, compression) as file:  # its first bytes show a wrong compression at once
+        _check(file.peek(1), kind, str(path), compression is None)
+    opened = partial(_unpacked, path, compression)
     packed = f", {compression}" if compression else ""
-    if kind == ".jsonl":
-        return f"jsonl{packed}, key '{reading.column}'", _opened(path, compression, reading, _jsonl), None
-    if kind == ".json":
-        return f"json{packed}, key '{reading.column}'", _opened(path, compression, reading, _json), None
     if kind == ".tar":
-        return f"tar{packed} of .json, .jsonl or .txt", _opened(path, compression, reading, _tar), None
-    if _has_separator(path, compression, reading):
-        stories = _opened(path, compression, reading, _separated)
-        return f"text{packed}, stories parted by {SEPARATOR} lines", stories, None
-    if _has_columns(path, compression, reading):
-        raise _table(path)
-    stories = _opened(path, compression, reading, _blocks)
-    return f"text{packed}, stories parted by blank lines (no {SEPARATOR})", stories, None
-
-
-def _table(path: Path) -> CorpusError:
-    return CorpusError(
-        f"{path} is a table in CSV; save it as .parquet or .jsonl (with pandas: "
-        f"read_csv(...).to_parquet(...)) and name the column with the text in corpus.column"
-    )
-
-
-def _has_columns(path: Path, compression: str | None, reading: Reading) -> bool:
-    """Whether a text begins with a line of names of columns, the text's among them."""
-    with _reading(path, compression) as file:
-        names = re.split("[,;\t]", next(_lines(file, str(path), reading), "").strip())
-    return reading.column in [name.strip(' "') for name in names]
+        how, reader = f"tar{packed} of .json, .jsonl or .txt", _tar
+    elif kind == ".txt":
+        parting, reader = plain.parting(opened, str(path), reading)
+        how = f"text{packed}, {parting}"
+    else:
+        how, reader = f"{kind[1:]}{packed}, key '{reading.column}'", ROWS[kind]
+    return how, _stories(opened, str(path), reading, reader), None
 
 
 @contextmanager
-def _reading(path: Path, compression: str | None) -> Iterator[io.BufferedReader]:
+def _unpacked(path: Path, compression: str | None) -> Iterator[io.BufferedReader]:
     """Open a file's bytes, unpacked; complaints of the unpacking name the file."""
     with path.open("rb") as raw:
         if compression is None:
@@ -111,145 +86,71 @@ def _reading(path: Path, compression: str | None) -> Iterator[io.BufferedReader]
             ) from None
 
 
-Reader = Callable[[IO[bytes], str, Reading], Iterator[str]]
+def _check(begin: bytes, kind: str, where: str, named: bool) -> None:
+    """Refuse a file that begins as one of another kind; ``named`` if another name would mend that."""
+    for suffix, magic in MAGIC.items():
+        if begin.startswith(magic):
+            advice = f"add {suffix} to its name" if named else "unpack it"
+            raise CorpusError(f"{where} is packed with {COMPRESSIONS[suffix]}; {advice}")
+    if kind == ".jsonl" and begin.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"["):
+        raise CorpusError(f"{where} begins with an array, as a .json file does; rename it to .json")
 
 
-def _opened(path: Path, compression: str | None, reading: Reading, reader: Reader) -> Iterator[str]:
-    with _reading(path, compression) as file:
-        yield from reader(file, str(path), reading)
+def _stories(opened: Opener, where: str, reading: Reading, reader: Reader) -> Iterator[str]:
+    with opened() as file:
+        yield from reader(file, where, reading)
 
 
-def _lines(file: IO[bytes], where: str, reading: Reading) -> Iterator[str]:
-    """Yield the lines of a UTF-8 file, line ends included."""
-    offset = 0
-    for number, line in enumerate(iter(lambda: file.readline(LONGEST + 1), b""), 1):
-        if len(line) > LONGEST:
-            raise CorpusError(
-                f"{where}: line {number} is longer than {LONGEST >> 20} MiB: no file of stories"
-            )
-        if b"\0" in line:
-            raise CorpusError(f"{where} is not text: a zero byte stands in line {number}")
+class _Header(tarfile.TarInfo):
+    """The header of a member of a tar; a damaged one, or none, is no end of the tar as it is to tarfile."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile: tarfile.TarFile) -> Self:
         try:
-            yield line.decode("utf-8-sig" if number == 1 else "utf-8", reading.errors)
-        except UnicodeDecodeError as error:
-            raise CorpusError(
-                f"{where} is not UTF-8 text: byte 0x{line[error.start]:02x} at {offset + error.start} "
-                f"(line {number}); convert the file, or put U+FFFD there with --encoding-errors replace"
-            ) from None
-        offset += len(line)
-
-
-def _has_separator(path: Path, compression: str | None, reading: Reading) -> bool:
-    with _reading(path, compression) as file:
-        return any(line.strip() == SEPARATOR for line in _lines(file, str(path), reading))
-
-
-def _separated(file: IO[bytes], where: str, reading: Reading) -> Iterator[str]:
-    return _joined(file, where, reading, lambda line: line.strip() == SEPARATOR)
-
-
-def _blocks(file: IO[bytes], where: str, reading: Reading) -> Iterator[str]:
-    return (story for story in _joined(file, where, reading, lambda line: not line.strip()) if story)
-
-
-def _joined(file: IO[bytes], where: str, reading: Reading, parts: Callable[[str], bool]) -> Iterator[str]:
-    """Yield what stands between the lines that part stories; nothing where the file ends with such a line."""
-    story: list[str] = []
-    size = 0
-    for number, line in enumerate(_lines(file, where, reading), 1):
-        if parts(line):
-            yield "".join(story).strip("\r\n")
-            story, size = [], 0
-            continue
-        story.append(line)
-        size += len(line)
-        if size > LONGEST:
-            raise CorpusError(
-                f"{where}: the story that ends after line {number} is longer than {LONGEST >> 20} MiB; "
-                f"are {SEPARATOR} lines missing?"
-            )
-    if rest := "".join(story).strip("\r\n"):
-        yield rest
-
-
-def _jsonl(file: IO[bytes], where: str, reading: Reading) -> Iterator[str]:
-    for number, line in enumerate(_lines(file, where, reading), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise CorpusError(f"{where}, line {number} is not JSON: {error}") from None
-        yield text_of(row, f"{where}, line {number}", reading.column)
-
-
-def _json(file: IO[bytes], where: str, reading: Reading) -> Iterator[str]:
-    """Read one array of strings or objects, however long, a row at a time."""
-    import ijson
-
-    number = 0
-    try:
-        for number, row in enumerate(ijson.items(file, "item"), 1):
-            yield text_of(row, f"{where}, row {number}", reading.column)
-    except (ijson.JSONError, UnicodeDecodeError) as error:
-        raise CorpusError(f"{where} is not a JSON array, or cut short: {first_line(error)}") from None
-    if not number:
-        raise CorpusError(f"{where} is not a JSON array of strings or objects, or an empty one")
+            return super().fromtarfile(tarfile)
+        except EOFHeaderError:
+            raise
+        except HeaderError as error:
+            raise ReadError(str(error)) from None
 
 
 def _tar(file: IO[bytes], where: str, reading: Reading) -> Iterator[str]:
-    """Read a tar's files one after the other; nothing is unpacked to the disk, so no path can do harm."""
-    readers: dict[str, Reader] = {".json": _json, ".jsonl": _jsonl, ".txt": _separated}
+    """Read a tar's files one after the other; none is unpacked under its name, so no path can do harm."""
+    found, others = False, []
     try:
-        with tarfile.open(fileobj=file, mode="r|") as tar:
-            for member in tar:
-                reader = readers.get(Path(member.name).suffix.lower())
-                content = tar.extractfile(member) if member.isfile() and reader else None
-                if content and reader:
-                    yield from reader(content, f"{where}: {member.name}", reading)
+        with tarfile.open(fileobj=file, mode="r|", tarinfo=_Header) as tar:
+            while member := tar.next():
+                tar.members = []  # pyright: ignore[reportAttributeAccessIssue] # it would keep them all
+                kind = Path(member.name).suffix.lower()
+                content = tar.extractfile(member) if kind in (".txt", *ROWS) and member.isfile() else None
+                if content:
+                    found = True
+                    yield from _member(
+                        cast(io.BufferedReader, content), kind, f"{where}: {member.name}", reading
+                    )
+                elif len(others) < 4:
+                    others.append(member.name)
     except tarfile.TarError as error:
         raise CorpusError(f"{where} is not a tar file, or cut short: {first_line(error)}") from None
-
-
-def text_of(row: object, where: str, key: str) -> str:
-    """Return the text of a row: the row itself, or what stands under ``key``.
-
-    Raises:
-        CorpusError: there is none; the message says what there is instead, ``where``.
-    """
-    text = row.get(key) if isinstance(row, dict) else row
-    if isinstance(row, dict) and key in row and text is None:
-        text = ""  # as in Parquet, an empty story
-    if not isinstance(text, str):
-        found = f"keys {', '.join(row)}" if isinstance(row, dict) else f"a {type(row).__name__}"
-        raise CorpusError(f"{where} has no text under '{key}', but {found}; set corpus.column to the key")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
+    if not found:
         raise CorpusError(
-            f"{where} holds half of a surrogate pair (character {error.start}); remove it"
-        ) from None
-    return text.strip("\r\n")
+            f"{where} holds no .json, .jsonl or .txt file, but {some(others) or 'nothing'} "
+            "(packed members are not read: unpack them)"
+        )
 
 
-def _parquet(path: Path, column: str) -> tuple[str, Iterator[str], int]:
-    try:
-        file = pq.ParquetFile(path)
-    except pa.ArrowInvalid as error:
-        raise CorpusError(f"{path} is not a Parquet file, or cut short: {error}") from None
-    if column not in file.schema_arrow.names:
-        columns = ", ".join(file.schema_arrow.names)
-        raise CorpusError(f"{path} has no column '{column}', but {columns}; set corpus.column to one of them")
-    kind = file.schema_arrow.field(column).type
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        raise CorpusError(f"{path}: column '{column}' holds {kind}, not text")
+def _member(content: io.BufferedReader, kind: str, where: str, reading: Reading) -> Iterator[str]:
+    _check(content.peek(1), kind, where, named=False)
+    if kind in ROWS:
+        yield from ROWS[kind](content, where, reading)
+        return
+    with SpooledTemporaryFile(plain.LONGEST) as copy:  # a text is looked at before it is read
+        shutil.copyfileobj(content, copy)
 
-    def stories() -> Iterator[str]:
-        try:
-            for batch in file.iter_batches(columns=[column]):
-                for text in batch.column(0).to_pylist():
-                    yield (text or "").strip("\r\n")
-        except (pa.ArrowException, OSError) as error:
-            raise CorpusError(f"{path} is damaged: {first_line(error)}") from None
+        @contextmanager
+        def again() -> Iterator[IO[bytes]]:
+            copy.seek(0)
+            yield copy
 
-    return f"parquet, column '{column}'", stories(), file.metadata.num_rows
+        _, reader = plain.parting(again, where, reading)
+        yield from _stories(again, where, reading, reader)

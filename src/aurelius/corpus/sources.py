@@ -2,14 +2,18 @@
 
 import fnmatch
 import glob
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from aurelius.artifacts import sha256
 from aurelius.corpus import storyteller
-from aurelius.corpus.formats import KINDS, READABLE, Reading, kind_of, open_file, text_of
+from aurelius.corpus.formats import KINDS, READABLE, kind_of, open_file
+from aurelius.corpus.plain import Reading
+from aurelius.corpus.rows import text_of
 from aurelius.errors import CorpusError, HubError, first_line
 from aurelius.sections import CorpusRecipe
 
@@ -130,6 +134,8 @@ def _parts(name: str) -> tuple[str, str]:
 def on_hub(name: str) -> list[str]:
     """Return the hub files under a name that may be a pattern, ``hf:owner/dataset/data/*.parquet``.
 
+    Under HF_HUB_OFFLINE they are those that were downloaded before.
+
     Raises:
         CorpusError: the name is not of that form.
         HubError: the hub cannot be reached, or has no such files.
@@ -137,31 +143,61 @@ def on_hub(name: str) -> list[str]:
     dataset, pattern = _parts(name)
     if not glob.has_magic(pattern):
         return [name]
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, constants
 
     try:
-        files = HfApi().list_repo_files(dataset, repo_type="dataset")
+        if constants.HF_HUB_OFFLINE:
+            files = _downloaded(dataset, pattern)
+        else:
+            files = HfApi().list_repo_files(dataset, repo_type="dataset")
     except Exception as error:  # the hub's own errors, its HTTP library's, and the system's
         raise HubError(f"cannot list the files of hf:{dataset}: {first_line(error)}") from error
     found = sorted(fnmatch.filter(files, pattern))
     if not found:
-        raise HubError(f"no file of hf:{dataset} matches {pattern}; it has {', '.join(files[:8])}")
+        known = " that was downloaded (HF_HUB_OFFLINE is set)" if constants.HF_HUB_OFFLINE else ""
+        held = ", ".join(files[:8]) or "none"
+        raise HubError(f"no file of hf:{dataset}{known} matches {pattern}; it has {held}")
     return [f"hf:{dataset}/{file}" for file in found]
+
+
+def _downloaded(dataset: str, pattern: str) -> list[str]:
+    """Return the files of a dataset that are in the cache; the hub's library knows if some are missing."""
+    from huggingface_hub import snapshot_download
+
+    folder = Path(
+        snapshot_download(dataset, repo_type="dataset", local_files_only=True, allow_patterns=pattern)
+    )
+    return [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
 
 
 def download(name: str) -> Path:
     """Return the local copy of ``hf:owner/dataset/path/in/it``, downloading it once.
 
-    `huggingface_hub` goes on with a transfer that broke, checks what it got, and honours HF_HUB_OFFLINE.
+    `huggingface_hub` goes on with a transfer that broke, checks the length of what it got, and honours
+    HF_HUB_OFFLINE. The content is checked here, where its hash is known.
 
     Raises:
         CorpusError: the name is not of that form.
-        HubError: the hub cannot be reached, or has no such file.
+        HubError: the hub cannot be reached, or has no such file; or what came is damaged.
     """
     dataset, file = _parts(name)
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
 
     try:
-        return Path(hf_hub_download(dataset, file, repo_type="dataset"))
+        known = try_to_load_from_cache(dataset, file, repo_type="dataset")
+        path = Path(hf_hub_download(dataset, file, repo_type="dataset"))
     except Exception as error:  # the hub's own errors, its HTTP library's, and the system's
         raise HubError(f"cannot download {name}: {first_line(error)}") from error
+    if str(path) != known:
+        _check(path, name)
+    return path
+
+
+def _check(path: Path, name: str) -> None:
+    """Remove a download whose content is not what its hash says; the cache names large files by theirs."""
+    blob = path.resolve()
+    if not re.fullmatch("[0-9a-f]{64}", blob.name) or sha256(blob) == blob.name:
+        return
+    for damaged in (blob, path):
+        damaged.unlink(missing_ok=True)
+    raise HubError(f"what came of {name} is damaged, and was removed; run the command again")
