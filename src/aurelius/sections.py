@@ -35,7 +35,8 @@ class CorpusRecipe(Part):
     stories: int = Field(
         default=0,
         ge=0,
-        description="stories kept at most, an even sample; 0 keeps all, of the endless storyteller 30,000",
+        description="stories kept at most, those held out among them, an even sample; 0 keeps all, of the "
+        "endless storyteller 30,000",
     )
     clean: list[CleaningStep] = Field(
         default=["mojibake", "characters", "story", "english", "cut"],
@@ -48,7 +49,10 @@ class CorpusRecipe(Part):
         "split; keep keeps all",
     )
     similarity: float = Field(
-        default=0.8, gt=0.5, le=1, description="Jaccard similarity of word 5-grams that makes near duplicates"
+        default=0.8,
+        ge=0.8,
+        le=1,
+        description="Jaccard similarity of word 5-grams that makes near duplicates; below, many are missed",
     )
     valid_source: str = Field(
         default="", description="stories held out come from here, not from the source; empty: from the split"
@@ -269,4 +273,10 @@ class ExportRecipe(Part):
     gguf: list[Literal["F32", "F16", "Q8_0", "Q4_0"]] = Field(
         default=[],
         description="types of the GGUF files; empty: all of F32, F16, Q8_0, Q4_0 that fit the shape",
+    )
+    corpus_license: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9.-]*$",
+        description="licence of the corpus for the model card, as the hub spells it (cc-by-4.0); empty: "
+        "known for some, else not stated",
     )

@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from aurelius.cli import main
 from aurelius.errors import HubError, RecipeError, RunError
-from aurelius.export import hub
+from aurelius.export import card, hub
 from aurelius.pipeline import run as run_pipeline
+from aurelius.recipe import Recipe
 from tests.conftest import serving
 
 TOKEN = "hf_secretSecretSecretSecret"
@@ -45,8 +47,11 @@ class Hub(BaseHTTPRequestHandler):
     deleted: list[str] = []  # noqa: RUF012
     fails: dict[str, list[int]] = {}  # noqa: RUF012  statuses to answer with first, by part of the path
     made: dict = {}  # noqa: RUF012
+    public = False  # whether a public repository of that name is there already
 
     def do_GET(self) -> None:
+        if self.path == "/api/models/someone/tales" and (Hub.public or Hub.made):
+            return self.reply({"id": "someone/tales", "private": not Hub.public and private()})
         if "/tree/" in self.path:
             return self.reply([{"type": "file", "path": p, "oid": "0" * 40, "size": 1} for p in LEFT])
         self.reply({"error": "Repository not found"}, 404)
@@ -62,7 +67,7 @@ class Hub(BaseHTTPRequestHandler):
         home = f"http://{self.headers['Host']}/someone/tales"
         if self.path == "/api/repos/create":
             Hub.made = json.loads(body)
-            self.reply({"url": home, "name": "someone/tales"})
+            self.reply({"url": home, "name": "someone/tales"}, 409 if Hub.public else 200)
         elif "/preupload/" in self.path:
             sizes = {file["path"]: file["size"] for file in json.loads(body)["files"]}
             modes = [
@@ -104,9 +109,14 @@ class Hub(BaseHTTPRequestHandler):
         pass
 
 
+def private() -> bool:
+    """Whether a private repository was made, as old and new versions of the library ask for it."""
+    return bool(Hub.made.get("private")) or Hub.made.get("visibility") == "private"
+
+
 @pytest.fixture
 def server() -> Iterator[str]:
-    Hub.files, Hub.asked, Hub.fails = {}, [], {}
+    Hub.files, Hub.asked, Hub.fails, Hub.made, Hub.public = {}, [], {}, {}, False
     with serving(Hub) as address:
         yield address
 
@@ -121,7 +131,7 @@ def publish(
     run: Path, home: Path, server: str, *more: str, token: str = TOKEN
 ) -> subprocess.CompletedProcess:
     """Run the command as a user does; the library reads its endpoint when it is imported."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))}
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING", "AURELIUS_"))}
     env = clean | {"HF_ENDPOINT": server, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "*"}
     env |= {"HF_TOKEN": token} if token else {}
     command = [sys.executable, "-m", "aurelius", "publish", str(run), "someone/tales", *more]
@@ -136,11 +146,67 @@ def test_a_dry_run_shows_everything_and_sends_nothing(exported: Path, tmp_path: 
         "onnx/model_quantized.onnx",
         "tiny-F16.gguf",
         "nothing was sent",
-        "--license",
         "left them: tiny-Q8_0",
+        "repository          someone/tales, public if it is made now",
+        "collection          none",
+        "licence of weights  none stated",
+        "licence of corpus   storyteller: made up by Aurelius's own storyteller",
     ):
         assert words in done.stdout
+    assert "--license" in done.stderr and "licence of the corpus" not in done.stderr
+    more = ("--private", "--collection", "someone/tiny", "--license", "mit")
+    done = publish(exported, tmp_path, server, *more)
+    for words in (
+        "someone/tales, private if it is made now",
+        "collection          someone/tiny",
+        "licence of weights  mit",
+    ):
+        assert words in done.stdout
+    assert "--license" not in done.stderr
     assert Hub.asked == []
+
+
+def test_a_corpus_whose_licence_is_not_stated_is_warned_of(
+    exported: Path, tmp_path: Path, capsys, monkeypatch
+):
+    run = Path(shutil.copytree(exported, tmp_path / "tiny"))
+    assert main(["export", str(run), "--set", "export.corpus_license=cc0-1.0"]) == 0
+    assert main(["publish", str(run), "someone/tales"]) == 0
+    shown = capsys.readouterr()
+    assert "licence of corpus   storyteller: licence cc0-1.0" in shown.out
+    assert "; licence cc0-1.0 |" in (run / "export/hub/README.md").read_text()
+    changed = {"corpus.source": "mine.txt", "export.corpus_license": ""}
+    (run / "recipe.toml").write_text(Recipe.load(run, changed).to_toml())
+    monkeypatch.setattr("aurelius.pipeline.run", lambda *_, **__: None)  # as if it had been made from that
+    assert main(["publish", str(run), "someone/tales"]) == 0
+    shown = capsys.readouterr()
+    assert "licence of corpus   mine.txt: licence not stated" in shown.out
+    assert "no licence of the corpus is stated (mine.txt)" in shown.err.replace("\n", "")
+    assert "; licence not stated |" in (run / "export/hub/README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("source", "stated", "expected"),
+    [
+        ("storyteller", "", card.STORYTELLER),
+        ("hf:roneneldan/TinyStories/train.txt", "", "licence CDLA-Sharing-1.0"),
+        ("hf:someone/else/train.txt", "", "licence not stated"),
+        ("/deep/storyteller", "", "licence not stated"),
+        ("/deep/mine.txt", "cc-by-4.0", "licence cc-by-4.0"),
+        (["/a.txt", "/b.txt"], "", "licence not stated"),
+        (["/a.txt", "storyteller"], "", f"a.txt: licence not stated; storyteller: {card.STORYTELLER}"),
+    ],
+)
+def test_the_licence_of_the_corpus_is_stated_known_or_not(tiny: Recipe, source, stated: str, expected: str):
+    recipe = tiny.with_(**{"corpus.source": source, "export.corpus_license": stated})
+    assert card.licences(card.origin(recipe, {"source": "as the recipe says"})) == expected
+
+
+def test_stories_from_python_are_not_the_storytellers(tiny: Recipe):
+    found = card.origin(tiny, {"source": "given"})
+    assert found == {"stories given in Python": "licence not stated"}
+    with pytest.raises(RecipeError, match=r"export\.corpus_license"):
+        tiny.with_(**{"export.corpus_license": "CC | BY"})
 
 
 def test_one_commit_holds_what_was_shown(exported: Path, tmp_path: Path, server: str):
@@ -151,13 +217,25 @@ def test_one_commit_holds_what_was_shown(exported: Path, tmp_path: Path, server:
     folder = exported / "export/hub"
     there = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
     assert set(Hub.files) == there and "model.safetensors" in there and "manifest.json" not in there
-    assert Hub.made.get("private") or Hub.made.get("visibility") == "private"
+    assert private()
     assert "/api/collections/someone/tiny/items" in Hub.asked
     assert f"published: {server}/someone/tales/commit/" in done.stderr
     assert "tiny-Q8_0.gguf" not in there, "32 weights make a block, a width here is 48"
     assert Hub.deleted == ["tiny-Q8_0.gguf"], "of an earlier publication, and nobody else's"
     assert TOKEN not in done.stdout + done.stderr
     assert not any(TOKEN in path.read_text(errors="replace") for path in folder.rglob("*") if path.is_file())
+
+
+def test_what_is_to_be_private_is_not_sent_to_a_public_repository(
+    exported: Path, tmp_path: Path, server: str
+):
+    Hub.public = True
+    done = publish(exported, tmp_path, server, "--send", "--private")
+    assert done.returncode == 1, done.stderr
+    assert "someone/tales is there already and public" in done.stderr
+    assert set(Hub.asked) == {"/api/repos/create"} and Hub.files == {}
+    done = publish(exported, tmp_path, server, "--send")
+    assert done.returncode == 0 and "model.safetensors" in Hub.files
 
 
 @pytest.mark.parametrize(
@@ -209,7 +287,19 @@ def test_the_card_of_a_publication(exported: Path, tmp_path: Path, server: str):
     metrics = {m["type"]: m["value"] for m in fields["model-index"][0]["results"][0]["metrics"]}
     assert metrics["bits_per_byte"] == report["bits_per_byte"]
     assert fields["model-index"][0]["name"] == "tales"
-    for words in ("| tokens | bits per byte |", "`model_q4.onnx`", "llama-cli -hf someone/tales", "Muon"):
+    for words in (
+        "| tokens | bits per byte |",
+        "`model_q4.onnx`",
+        "llama-cli -hf someone/tales",
+        "Muon",
+        "; made up by Aurelius's own storyteller, no third party's text |",
+        "vllm serve someone/tales --max-model-len 48   # pass prompts, not chats; not run by the tests",
+        "mlx_lm.generate --model someone/tales",
+        "aurelius.export.reference",
+    ):
         assert words in body
+    unmeasured = re.findall(r"\| `(.*)` \| [0-9.]+ \| – \| not measured \| – \|", body)
+    assert unmeasured == ["tiny-F16.gguf", "tiny-F32.gguf"], "llama.cpp is not here, ONNX Runtime is"
+    assert '-p "Once upon a time, a little boy named Paco"   # not run by the tests' in body
     assert len(re.findall(r"^> ", body, re.M)) >= 3, "all samples"
     assert not re.search(r"\$[{a-z]", body) and str(exported) not in text

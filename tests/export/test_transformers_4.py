@@ -4,28 +4,42 @@ import json
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 PYTHON = Path(__file__).parents[2] / ".venv-4.57/bin/python"
-TEXTS = ["Once upon a time", "Once upon a time  ", "", "a </s> b", "😀\n\nx", "One day, a girl"]
+PROMPT = "One day, a girl"
+EVERY = 26  # of the texts, one in so many is asked for its logits: some twenty
+NEW = 60  # greedy tokens
 
 SCRIPT = """
 import json, sys, torch, transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer
-folder, texts = sys.argv[1], json.loads(sys.argv[2])
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
+folder, task, out = sys.argv[1:]
+asked = json.load(open(task))
 model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
-out = {"version": transformers.__version__, "class": type(tokenizer).__name__,
-       "rope_theta": model.config.rope_theta, "ids": [], "logits": [],
-       "special": sorted(tokenizer.all_special_ids), "keys": sorted(tokenizer("a b"))}
-for text in texts:
-    ids = tokenizer(text, return_tensors="pt")["input_ids"]
-    out["ids"].append(ids[0].tolist())
-    with torch.no_grad():
-        out["logits"].append(model(ids).logits[0, -1].tolist())
-print(json.dumps(out))
+ids = [tokenizer(text)["input_ids"] for text in asked["texts"]]
+with torch.no_grad():
+    chosen = range(0, len(ids), asked["every"])
+    logits = {str(n): model(torch.tensor([ids[n][: tokenizer.model_max_length]])).logits[0] for n in chosen}
+save_file(logits, out)
+greedy = {"do_sample": False, "max_new_tokens": asked["new"]}
+inputs = tokenizer(asked["prompt"], return_tensors="pt")
+write = pipeline("text-generation", model=folder)
+print(json.dumps({
+    "version": transformers.__version__,
+    "rope_theta": model.config.rope_theta,
+    "special": sorted(tokenizer.all_special_ids),
+    "keys": sorted(inputs),
+    "ids": ids,
+    "generated": model.generate(**inputs, **greedy)[0].tolist(),
+    "written": write(asked["prompt"] + " ", **greedy)[0]["generated_text"],
+}))
 """
 
 pytestmark = [
@@ -40,21 +54,32 @@ def in_old(code: str, *arguments: str, cwd: Path | None = None) -> str:
     return done.stdout
 
 
-def test_ids_and_logits_are_those_of_the_current_version(tiny_run: Path):
-    folder = tiny_run / "export/huggingface"
-    old = json.loads(in_old(SCRIPT, str(folder), json.dumps(TEXTS)))
+def test_ids_logits_and_stories_are_those_of_the_current_version(
+    story_run: Path, parity_texts: list[str], tmp_path: Path
+):
+    folder, task, out = story_run / "export/huggingface", tmp_path / "task.json", tmp_path / "logits"
+    task.write_text(json.dumps({"texts": parity_texts, "every": EVERY, "prompt": PROMPT, "new": NEW}))
+    old = json.loads(in_old(SCRIPT, str(folder), str(task), str(out)).splitlines()[-1])
     assert old["version"].startswith("4.57")
     assert old["rope_theta"] == 812.5
     assert old["special"] == [0, 1, 2, 3] and old["keys"] == ["attention_mask", "input_ids"]
-    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
-    for text, ids, logits in zip(TEXTS, old["ids"], old["logits"], strict=True):
-        assert tokenizer(text)["input_ids"] == ids
+    model: Any = AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    for text, ids in zip(parity_texts, old["ids"], strict=True):
+        assert tokenizer(text)["input_ids"] == ids, text[:50]
+    found = load_file(out)
+    assert len(found) >= 20
+    for number, logits in found.items():
         with torch.no_grad():
-            ours = model(torch.tensor([ids])).logits[0, -1]
-        assert (ours - torch.tensor(logits)).abs().max() <= 1e-5 * max(1.0, float(ours.abs().max()))
+            ours = model(torch.tensor([old["ids"][int(number)][: len(logits)]])).logits[0]
+        assert (ours - logits).abs().max() <= 1e-5 * max(1.0, float(ours.abs().max()))
+    inputs = tokenizer(PROMPT, return_tensors="pt")
+    story = model.generate(**inputs, do_sample=False, max_new_tokens=NEW)[0]
+    assert old["generated"] == story.tolist()
+    assert old["written"] == tokenizer.decode(story, skip_special_tokens=True)
 
 
-def test_the_cards_snippet_runs(tiny_run: Path):
-    folder = tiny_run / "export/huggingface"
+def test_the_cards_snippet_runs(story_run: Path):
+    folder = story_run / "export/huggingface"
     snippet = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.S)[0]
     assert in_old(snippet, cwd=folder).startswith("Once upon a time, a little boy named Paco ")

@@ -13,7 +13,7 @@ GGUF_TYPES = ("F32", "F16", "Q8_0", "Q4_0")
 ONNX_DTYPES = {"int8": "q8", "fp32": "fp32", "fp16": "fp16", "q4": "q4"}  # their names in transformers.js
 
 
-def check(recipe: Recipe, targets: Collection[str]) -> None:
+def require_writable(recipe: Recipe, targets: Collection[str]) -> None:
     """Refuse what could not be written in the end, before hours of training.
 
     Raises:

@@ -1,7 +1,7 @@
 """The model card: what a run measured and decided, as the page that is published with its model."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 SHOWN = ("do_sample", "temperature", "min_p", "max_new_tokens")  # in the snippets
 CURVE = 12  # points of the learning curve
 LICENCES = {"roneneldan/TinyStories": "CDLA-Sharing-1.0"}  # of corpora, by their name on the hub
+STORYTELLER = "made up by Aurelius's own storyteller, no third party's text"
+UNSTATED = "licence not stated"
 
 
 def card(
@@ -27,7 +29,7 @@ def card(
     sampling: dict[str, Any],
     special: Special = OURS,
     rows: "Sequence[Row]" = (),
-    files: Sequence[str] = (),
+    files: Mapping[str, int] = {},
     repo: str = "",
     license: str = "",
 ) -> str:
@@ -39,20 +41,22 @@ def card(
         sampling: the published ``generation_config.json``.
         special: the ids that its texts begin with.
         rows: how the runtimes did with the files published beside the weights.
-        files: what is published, by name.
+        files: what is published, by name, with its size (bytes).
         repo: the model's name on the hub.
         license: of the weights, as the hub spells it.
     """
     report = read_json(run / "evaluation" / "report.json")
     corpus = read_json(run / "corpus" / "report.json")
     shape, figures, trained = recipe.model, report["documentwise"], report["trained"]
-    sources, hub = origin(recipe)
+    sources = origin(recipe, corpus)
     settings = ", ".join(f"{name}={sampling[name]}" for name in SHOWN if name in sampling)
     prompt = report["samples"][0]["prompt"]
     values = {
-        "metadata": metadata(recipe, report, repo, license),
+        "metadata": metadata(recipe, report, list(sources), repo, license),
         "name": repo.split("/")[-1] or recipe.name,
         "path": json.dumps(repo or "."),
+        "place": repo or ".",
+        "context": shape.context,
         "parameters": f"{report['parameters']:,}",
         "shape": f"{shape.layers} layers, width {shape.d_model}, MLP {shape.d_mlp}, "
         f"{shape.heads} query heads, {shape.kv_heads} key/value heads, context {shape.context}, "
@@ -62,7 +66,7 @@ def card(
         "sources": " and ".join(sources),
         "corpus": " and ".join(sources)
         + (f", {corpus['train']['stories']:,} training stories" if trained["step"] else "")
-        + "".join(f"; {name}: {LICENCES[name]}" for name in hub if name in LICENCES),
+        + f"; {licences(sources)}",
         "training": training(recipe, trained),
         "begins": "its begin token" if special.lead == special.begin else "`<sink> <s>`",
         "bits_per_byte": f"{figures['bits_per_byte']:.4f} ± {figures['standard_error']:.4f}",
@@ -93,7 +97,7 @@ def card(
         small = next((name for name in ggufs if "-Q8_0" in name), ggufs[0])
         parts.append(_filled("card-gguf.md", values | {"gguf": small, "repo": repo}))
     if parts:
-        parts.append(_filled("card-cost.md", {"table": table(rows)}))
+        parts.append(_filled("card-cost.md", {"table": table(rows, files)}))
     return _filled("card.md", values | {"runtimes": "".join(parts)})
 
 
@@ -113,19 +117,40 @@ def _filled(name: str, values: dict[str, Any]) -> str:
     return template.substitute(values)
 
 
-def origin(recipe: Recipe) -> tuple[list[str], list[str]]:
-    """Return how a card names the corpus, and the datasets of the hub among its sources."""
-    given = recipe.corpus.source
-    sources = [given] if isinstance(given, str) else given
+def origin(recipe: Recipe, corpus: dict[str, Any]) -> dict[str, str]:
+    """Return how a card names each source of the corpus, and under what licence its stories are.
+
+    Args:
+        recipe: the run's.
+        corpus: the report of its corpus, which knows whether the stories came from Python instead.
+    """
+    source = recipe.corpus.source
+    given = [source] if isinstance(source, str) else source
+    if corpus["source"] == "given":
+        given = ["stories given in Python"]
+    known = {name: f"licence {licence}" for name, licence in LICENCES.items()} | {"storyteller": STORYTELLER}
+    stated = f"licence {recipe.export.corpus_license}" if recipe.export.corpus_license else ""
     # A path is the author's own business.
-    names = [name if name.startswith("hf:") else Path(name).name for name in sources]
-    return names, list(dict.fromkeys("/".join(s[3:].split("/")[:2]) for s in sources if s.startswith("hf:")))
+    shown = {name: name if name.startswith("hf:") else Path(name).name for name in given}
+    return {shown[name]: stated or known.get(_dataset(name) or name, UNSTATED) for name in given}
 
 
-def metadata(recipe: Recipe, report: dict[str, Any], repo: str, license: str) -> str:
+def licences(sources: Mapping[str, str]) -> str:
+    """Write the licences of a corpus, source by source where they differ."""
+    if len(set(sources.values())) == 1:
+        return next(iter(sources.values()))
+    return "; ".join(f"{name}: {licence}" for name, licence in sources.items())
+
+
+def _dataset(source: str) -> str:
+    """Return the name of a source's dataset on the hub; "" if it is not from there."""
+    return "/".join(source[3:].split("/")[:2]) if source.startswith("hf:") else ""
+
+
+def metadata(recipe: Recipe, report: dict[str, Any], sources: list[str], repo: str, license: str) -> str:
     """Return the card's YAML, results included (https://huggingface.co/docs/hub/model-cards)."""
     name = repo.split("/")[-1] or recipe.name
-    sources, hub = origin(recipe)
+    hub = list(dict.fromkeys(filter(None, map(_dataset, sources))))
     figures = report["documentwise"]
     values = [(key, figures[key]) for key in ("bits_per_byte", "bits_per_byte_text", "nats_per_token")]
     results = {
@@ -198,8 +223,8 @@ def decisions(recipe: Recipe) -> str:
     return "\n".join(f"- {text}" for text in found)
 
 
-def table(rows: "Sequence[Row]") -> str:
-    """Return what the files cost, each as its runtime measured it."""
+def table(rows: "Sequence[Row]", files: Mapping[str, int]) -> str:
+    """Return what the files cost, each as its runtime measured it; those for which none was here say so."""
     lines = ["| file | MB | runtime | bits per byte | cost |", "|---|---:|---|---:|---:|"]
     for row in rows:
         if row.runtime != "numpy":
@@ -207,4 +232,8 @@ def table(rows: "Sequence[Row]") -> str:
                 f"| `{row.path.name}` | {row.bytes / 1e6:.1f} | {row.runtime} {row.version} | "
                 f"{row.bits_per_byte:.4f} | {row.cost:+.2%} |"
             )
+    measured = {row.path.name for row in rows}
+    for path, size in ((Path(name), size) for name, size in files.items()):
+        if path.suffix in (".onnx", ".gguf") and path.name not in measured:
+            lines.append(f"| `{path.name}` | {size / 1e6:.1f} | – | not measured | – |")
     return "\n".join(lines)

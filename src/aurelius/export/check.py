@@ -1,7 +1,7 @@
 """Do the runtimes agree? The same questions to each of them, and to the model as it was trained.
 
 Ids must be equal on texts that are hard on purpose; logits and bits per byte as near as the file's precision
-allows; a greedy story equal, or first differing where the two likeliest tokens are as good as tied.
+allows; greedy stories equal, or first differing where the two likeliest tokens are as good as tied.
 """
 
 import math
@@ -50,7 +50,8 @@ KNOWN = {
     "llama.cpp": lambda text: "▁" in text,  # how it writes a space
 }
 STORIES = 24  # whose likelihood is compared
-COUNT = 200  # tokens of the greedy story
+COUNT = 200  # tokens of the greedy stories, at least: the model may end the first of them soon
+OPENING = 16  # tokens of a held-out story that a greedy one goes on from
 TIED = 1e-3  # between the two likeliest logits
 
 
@@ -147,21 +148,40 @@ def task(model: RunModel, texts: list[str], stories: list[str]) -> Task:
     normalizer = model.tokenizer.normalizer
     normalised = [normalizer.normalize_str(text) if normalizer else text for text in texts]
     sequences = [model.prefix + model.encode(story) for story in stories]
-    count = min(COUNT, model.context - len(model.prefix))
-    return Task(texts, normalised, sequences, model.prefix, model.end, count, model.context, model.vocab_size)
+    given = len(model.prefix) + min(OPENING, model.context // 4)
+    count = min(COUNT, model.context - given)
+    asked = _openings(model, [model.prefix, *(ids[:given] for ids in sequences)], count)
+    return Task(texts, normalised, sequences, asked, model.end, count, model.context, model.vocab_size)
+
+
+def _openings(model: RunModel, beginnings: list[list[int]], count: int) -> list[list[int]]:
+    """Return as many of the beginnings as the model needs to write `COUNT` tokens, ``count`` for each."""
+    needed: list[list[int]] = []
+    written = 0
+    for ids in beginnings:
+        if written < COUNT and ids not in needed:
+            needed.append(ids)
+            written += len(_greedy(model, ids, count))
+    return needed
 
 
 @torch.no_grad()
 def answers(model: RunModel, asked: Task) -> Answers:
     """Return what the model itself says."""
     logits = [model.logits(torch.tensor([ids]))[0].numpy() for ids in asked.sequences]
-    cache, feed, greedy = model.new_cache(), asked.opening, []
-    while len(greedy) < asked.count and (not greedy or greedy[-1] != model.end):
-        greedy.append(int(model.following(feed, cache).argmax()))
-        feed = greedy[-1:]
+    greedy = [_greedy(model, opening, asked.count) for opening in asked.openings]
     model.tokenizer.encode_special_tokens = True
     ids = [model.tokenizer.encode(text).ids for text in asked.texts]  # with what the file says to add
     return Answers("", logits, ids, greedy)
+
+
+def _greedy(model: RunModel, opening: list[int], count: int) -> list[int]:
+    """Return the likeliest tokens after an opening, to the story's end or ``count`` of them."""
+    cache, feed, greedy = model.new_cache(), opening, []
+    while len(greedy) < count and (not greedy or greedy[-1] != model.end):
+        greedy.append(int(model.following(feed, cache).argmax()))
+        feed = greedy[-1:]
+    return greedy
 
 
 def compare(
@@ -180,7 +200,8 @@ def compare(
     pairs = list(zip(given.logits, own.logits, strict=True))
     apart = max(float(np.abs(a - b).max()) for a, b in pairs)
     size = sum(len(story.encode()) for story in stories)
-    bits, plain = (bits_per_byte(logits, asked, size) for logits in (given.logits, own.logits))
+    first = len(model.prefix)
+    bits, plain = (bits_per_byte(logits, asked, first, size) for logits in (given.logits, own.logits))
     cost, limit = bits / plain - 1, LIMITS[runtime.kind]
     if not apart <= limit.logits:
         problems.append(f"logits {apart:.1e} apart, {limit.logits:g} allowed")
@@ -188,32 +209,53 @@ def compare(
         problems.append(f"bits per byte {cost:+.2%}, {limit.bits_per_byte:.1%} allowed")
     told, rate = "", None
     if given.greedy is not None and own.greedy is not None:
-        told, good = follows(given.greedy, own.greedy, model, asked.opening)
-        rate = len(given.greedy) / given.seconds
+        told, good = follows(given.greedy, own.greedy, model, asked.openings)
+        rate = sum(map(len, given.greedy)) / given.seconds
         if limit.logits < math.inf and not good:
-            problems.append(f"greedy story {told}")
+            problems.append(f"greedy stories {told}")
     return Row(
         runtime.name, given.version, runtime.kind, runtime.path, runtime.path.stat().st_size,
         ids, apart, bits, cost, told, rate, tuple(problems),
     )  # fmt: skip
 
 
-def bits_per_byte(logits: list[NDArray[np.float32]], asked: Task, size: int) -> float:
-    """Return the text's bits per byte (without the end of story) from the logits of its sequences."""
-    nats, first = 0.0, len(asked.opening)
+def bits_per_byte(logits: list[NDArray[np.float32]], asked: Task, first: int, size: int) -> float:
+    """Return the bits per byte of texts of ``size`` bytes (without the end of story) from their logits.
+
+    A text's own tokens begin at position ``first`` of its sequence.
+    """
+    nats = 0.0
     for rows, ids in zip(logits, asked.sequences, strict=True):
         scores = torch.from_numpy(np.array(rows[first - 1 : -1], dtype=np.float64))
         nats += float(torch.nn.functional.cross_entropy(scores, torch.tensor(ids[first:]), reduction="sum"))
     return nats / math.log(2) / size
 
 
-def follows(given: list[int], own: list[int], model: RunModel, opening: list[int]) -> tuple[str, bool]:
-    """Say how far a greedy story is the model's own, and whether a difference is a tie."""
+def follows(
+    given: list[list[int]], own: list[list[int]], model: RunModel, openings: list[list[int]]
+) -> tuple[str, bool]:
+    """Say how far greedy stories are the model's own, and whether the differences are ties.
+
+    Told is the first difference that is none, else the first, by the tokens of all stories before it.
+    """
+    told, before, total = [], 0, sum(map(len, own))
+    for one, ours, opening in zip(given, own, openings, strict=True):
+        same, gap = _parting(one, ours, model, opening)
+        if gap is not None:
+            text = f"parts at {before + same} of {total}, {gap:.0e} between the likeliest"
+            told.append((gap <= TIED, text))
+        before += len(ours)
+    good, text = min(told, key=lambda found: found[0], default=(True, f"same {total}"))
+    return text, good
+
+
+def _parting(
+    given: list[int], own: list[int], model: RunModel, opening: list[int]
+) -> tuple[int, float | None]:
+    """Return how many tokens are the same, and the gap between the two likeliest next, if one differs."""
     same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(given, own, strict=False)))
     # An end token may be left out of what a runtime returns.
     if same == len(own) or (same == len(given) == len(own) - 1 and own[-1] == model.end):
-        return f"same {same}", True
-    logits = model.following(opening + own[:same], model.new_cache())
-    best = logits.topk(2).values
-    gap = float(best[0] - best[1])
-    return f"parts at {same}, {gap:.0e} between the likeliest", gap <= TIED
+        return same, None
+    best = model.following(opening + own[:same], model.new_cache()).topk(2).values
+    return same, float(best[0] - best[1])

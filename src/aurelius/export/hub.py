@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from aurelius.artifacts import MANIFEST, write_bytes
+from aurelius.artifacts import MANIFEST, read_json, write_bytes
 from aurelius.errors import HubError, RecipeError, RunError, first_line
 from aurelius.export import GGUF_TYPES, ONNX_FILES
-from aurelius.export.card import card
+from aurelius.export.card import UNSTATED, card, origin
 from aurelius.export.check import Row, check, disagreements
 from aurelius.export.huggingface import generation_config
 from aurelius.export.runtimes import written
@@ -31,13 +31,40 @@ T = TypeVar("T")
 class Publication:
     """What is to be in the repository: files by name with their sizes (bytes).
 
-    ``stale`` names those that an earlier publication may have left there.
+    ``stale`` names those that an earlier publication may have left there, ``license`` is that of the weights,
+    and ``corpus`` says for each source of the stories under what licence they are.
     """
 
     repo: str
     folder: Path
     files: dict[str, int]
     stale: list[str]
+    license: str
+    corpus: dict[str, str]
+
+    def told(self, private: bool = False, collection: str = "") -> list[str]:
+        """Return what `send` would do with it, a line each; its arguments are those."""
+        return [
+            f"repository          {self.repo}, {'private' if private else 'public'} if it is made now",
+            f"collection          {collection or 'none'}",
+            f"licence of weights  {self.license or 'none stated'}",
+            *(f"licence of corpus   {name}: {licence}" for name, licence in self.corpus.items()),
+            *(f"{size / 1e6:9.3f} MB  {name}" for name, size in self.files.items()),
+        ]
+
+    @property
+    def unstated(self) -> list[str]:
+        """The licences that nobody stated, a line each, with what states them."""
+        found = []
+        if not self.license:
+            found.append("no licence of the weights is stated; --license apache-2.0, for one, states it")
+        if names := [name for name, licence in self.corpus.items() if licence == UNSTATED]:
+            run = self.folder.parents[1]
+            found.append(
+                f"no licence of the corpus is stated ({', '.join(names)}); "
+                f"aurelius export {run} --set export.corpus_license=cc-by-4.0, for one, states it"
+            )
+        return found
 
 
 def check_names(repo: str, license: str = "") -> None:
@@ -94,14 +121,20 @@ def assemble(run: Path, rows: list[Row], repo: str, license: str) -> Publication
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
     special = Special.read(run / "tokenizer")
-    names = [path.relative_to(out).as_posix() for path in sorted(out.rglob("*")) if path.is_file()]
     sampling = generation_config(recipe, special)
-    text = card(recipe, run, sampling, special, rows, names, repo, license)
+    text = card(recipe, run, sampling, special, rows, _sizes(out), repo, license)
     write_bytes(out / "README.md", text.encode())
-    files = {p.relative_to(out).as_posix(): p.stat().st_size for p in sorted(out.rglob("*")) if p.is_file()}
+    files = _sizes(out)
     ours = [f"onnx/{name}.onnx" for name in ONNX_FILES.values()]
     ours += [f"{recipe.name}-{kind}.gguf" for kind in GGUF_TYPES]
-    return Publication(repo, out, files, [name for name in ours if name not in files])
+    corpus = origin(recipe, read_json(run / "corpus" / "report.json"))
+    return Publication(repo, out, files, [name for name in ours if name not in files], license, corpus)
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Return every file below a folder by its name there, with its bytes."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths}
 
 
 def send(what: Publication, private: bool = False, collection: str = "", progress: Progress = SILENT) -> str:
@@ -109,12 +142,13 @@ def send(what: Publication, private: bool = False, collection: str = "", progres
 
     Args:
         what: see `prepare`.
-        private: make the repository a private one, if it is made.
+        private: make the repository a private one, and send nothing to one that is there and public.
         collection: the slug of a collection to add the model to.
         progress: told what is sent and what is tried again.
 
     Raises:
-        HubError: the hub refused or could not be reached; the files are sent all or none.
+        HubError: the hub refused or could not be reached, or the repository is public and was to be private;
+            the files are sent all or none.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.utils import disable_progress_bars
@@ -123,6 +157,11 @@ def send(what: Publication, private: bool = False, collection: str = "", progres
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
     message = "Publish with Aurelius"
     _tried(what.repo, lambda: api.create_repo(what.repo, private=private, exist_ok=True), progress)
+    if private and not _tried(what.repo, lambda: api.model_info(what.repo), progress).private:
+        raise HubError(
+            f"{what.repo} is there already and public, so nothing was sent; make it private in its settings "
+            "on the hub, or leave --private out"
+        )
     progress.note(f"sending {len(what.files)} files, {sum(what.files.values()) / 1e6:.1f} MB")
     commit = _tried(
         what.repo,

@@ -33,15 +33,16 @@ PACKAGES = {"transformers.js": "@huggingface/transformers", "llama.cpp": "node-l
 
 @dataclass(frozen=True)
 class Task:
-    """What is asked: the ids of texts, the logits of sequences, and a greedy continuation.
+    """What is asked: the ids of texts, the logits of sequences, and a greedy story after each opening.
 
-    llama.cpp has no normalizer; it is asked for the texts as they are ``normalised``.
+    llama.cpp has no normalizer; it is asked for the texts as they are ``normalised``. A story ends with
+    ``end``, or at ``count`` tokens.
     """
 
     texts: list[str]
     normalised: list[str]
     sequences: list[list[int]]
-    opening: list[int]
+    openings: list[list[int]]
     end: int | None
     count: int
     context: int
@@ -55,8 +56,8 @@ class Answers:
     version: str
     logits: list[NDArray[np.float32]]
     ids: list[list[int]] | None = None
-    greedy: list[int] | None = None
-    seconds: float = 0.0  # of the greedy continuation
+    greedy: list[list[int]] | None = None
+    seconds: float = 0.0  # of the greedy stories
 
 
 @dataclass(frozen=True)
@@ -151,10 +152,12 @@ def _numpy(folder: Path, task: Task) -> Answers:
 def _transformers(folder: Path, task: Task) -> Answers:
     stock = TransformersModel(str(folder), "cpu")
     logits = [stock.logits(torch.tensor([ids]))[0].numpy() for ids in task.sequences]
+    greedy: list[list[int]] = []
     started = time.perf_counter()
-    output = stock.model.generate(torch.tensor([task.opening]), do_sample=False, max_new_tokens=task.count)
+    for opening in task.openings:
+        output = stock.model.generate(torch.tensor([opening]), do_sample=False, max_new_tokens=task.count)
+        greedy.append(output[0, len(opening) :].tolist())
     seconds = time.perf_counter() - started
-    greedy = output[0, len(task.opening) :].tolist()
     ids = [stock.tokenizer(text, verbose=False).input_ids for text in task.texts]
     return Answers(version("transformers"), logits, ids, greedy, seconds)
 
@@ -181,12 +184,17 @@ def _onnxruntime(path: Path, task: Task) -> Answers:
         return found[0][0], found[1:]
 
     logits = [forward(ids, [empty] * len(names))[0] for ids in task.sequences]
+
+    def story(opening: list[int]) -> list[int]:
+        greedy: list[int] = []
+        rows, past = forward(opening, [empty] * len(names))
+        while len(greedy) < task.count:
+            greedy.append(int(rows[-1].argmax()))
+            if greedy[-1] == task.end:
+                break
+            rows, past = forward(greedy[-1:], past)
+        return greedy
+
     started = time.perf_counter()
-    greedy: list[int] = []
-    rows, past = forward(task.opening, [empty] * len(names))
-    while len(greedy) < task.count:
-        greedy.append(int(rows[-1].argmax()))
-        if greedy[-1] == task.end:
-            break
-        rows, past = forward(greedy[-1:], past)
+    greedy = [story(opening) for opening in task.openings]
     return Answers(onnxruntime.__version__, logits, None, greedy, time.perf_counter() - started)

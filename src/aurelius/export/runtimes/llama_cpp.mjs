@@ -25,13 +25,19 @@ async function logits(tokens) {
 for (const [n, tokens] of task.sequences.entries())
   writeFileSync(`${task.out}/logits-${n}.f32`, Buffer.from((await logits(tokens)).buffer));
 
-await sequence.clearHistory();
+async function story(opening) {
+  await sequence.clearHistory();
+  const tokens = [];
+  for await (const token of sequence.evaluate(opening, { temperature: 0, yieldEogToken: true })) {
+    tokens.push(token);
+    if (tokens.length === task.count || model.isEogToken(token)) break;
+  }
+  return tokens;
+}
+
 const greedy = [];
 const started = performance.now();
-for await (const token of sequence.evaluate(task.opening, { temperature: 0, yieldEogToken: true })) {
-  greedy.push(token);
-  if (greedy.length === task.count || model.isEogToken(token)) break;
-}
+for (const opening of task.openings) greedy.push(await story(opening));
 const seconds = (performance.now() - started) / 1000;
 const version = await getModuleVersion();
 const release = llama.llamaCppRelease?.release ?? "unknown";

@@ -19,12 +19,11 @@ for (const [n, tokens] of task.sequences.entries()) {
   const { logits } = await model(inputs(tokens));
   writeFileSync(`${task.out}/logits-${n}.f32`, Buffer.from(logits.data.slice().buffer));
 }
+const greedy = [];
 const started = performance.now();
-const output = await model.generate({
-  ...inputs(task.opening),
-  do_sample: false,
-  max_new_tokens: task.count,
-});
+for (const opening of task.openings) {
+  const output = await model.generate({ ...inputs(opening), do_sample: false, max_new_tokens: task.count });
+  greedy.push(Array.from(output.data, Number).slice(opening.length));
+}
 const seconds = (performance.now() - started) / 1000;
-const greedy = Array.from(output.data, Number).slice(task.opening.length);
 writeFileSync(`${task.out}/answers.json`, JSON.stringify({ version: env.version, ids, greedy, seconds }));
