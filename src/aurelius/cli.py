@@ -4,15 +4,13 @@ import argparse
 import os
 import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from aurelius.arguments import parse
 from aurelius.errors import AureliusError, ModelError, RecipeError, RunError, TokenizerError
+from aurelius.signals import terminable
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
         if reconfigure := getattr(stream, "reconfigure", None):  # a terminal may not know every character
             reconfigure(errors="replace")
     try:
-        with _terminable():
+        with terminable():
             ACTS[options.act](options)
         return 0
     except AureliusError as error:
@@ -45,24 +43,6 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         print("aurelius: interrupted; the same command goes on where it can", file=sys.stderr)
         return 128 + (stop.args or (signal.SIGINT,))[0]
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM end a command as Ctrl-C does, so that nothing is left half-done and no process behind."""
-
-    def stop(number: int, _frame: Any) -> None:
-        raise KeyboardInterrupt(number)
-
-    before = signal.getsignal(signal.SIGTERM)
-    if before is not signal.SIG_DFL or threading.current_thread() is not threading.main_thread():
-        yield  # whoever ignores or handles it means that
-        return
-    signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _overrides(options: argparse.Namespace) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def run(
             with _alone(folder):
                 also = [s.name for s in STAGES if s.optional and (folder / s.folder / MANIFEST).exists()]
                 wanted = stages.wanted(until, {*to, *also} if until == "export" else to)
-                export.check(asked, [stage.name for stage in wanted if stage.optional])
+                export.require_writable(asked, [stage.name for stage in wanted if stage.optional])
                 result = Run(folder, _settle(asked, folder, update, progress))
                 for stage in wanted:
                     if not _is_done(stage, result, update, verify, progress):

@@ -11,6 +11,7 @@ from random import Random
 import pytest
 import torch
 
+from aurelius import signals
 from aurelius.errors import (
     Interrupted,
     MemoryExhausted,
@@ -23,7 +24,7 @@ from aurelius.pipeline import run as run_pipeline
 from aurelius.progress import Progress
 from aurelius.recipe import Recipe
 from aurelius.tokens import Blocks, Stories
-from aurelius.training import Trainer, latest, stop, train
+from aurelius.training import Trainer, latest, train
 from aurelius.training.checkpoint import every, read_state
 from tests.conftest import Alarm
 
@@ -255,7 +256,7 @@ def test_an_echo_of_the_signal_changes_nothing(tiny: Recipe, tokens: Path, tmp_p
 
 
 def test_a_later_signal_acts(tiny: Recipe, tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(stop, "ECHO", -1.0)
+    monkeypatch.setattr(signals, "ECHO", -1.0)
 
     class Twice(Alarm):
         def kill(self) -> None:

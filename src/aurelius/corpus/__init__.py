@@ -30,6 +30,7 @@ from aurelius.errors import CorpusError, MemoryExhausted, RunError, first_line
 from aurelius.progress import SILENT, Progress
 from aurelius.recipe import Recipe
 from aurelius.sections import CorpusRecipe
+from aurelius.signals import held_back
 
 WORK = "work"
 PLAN = "plan.json"  # what the shards in work/ were made from
@@ -222,7 +223,7 @@ def _pool(workers: int) -> Iterator[Callable[..., Future[Any]]]:
             with ProcessPoolExecutor(workers, get_context("spawn"), _follow) as pool:
 
                 def later(*work: Any) -> Future[Any]:
-                    with _held_back():
+                    with held_back():
                         return pool.submit(*work)
 
                 yield later
@@ -248,27 +249,3 @@ def _follow() -> None:
     parent = parent_process()
     if parent:
         threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
-
-
-@contextmanager
-def _held_back() -> Iterator[None]:
-    """Hold Ctrl-C back for a moment: processes that start in it are never disturbed by one, even at birth.
-
-    A terminal sends it to all of them, and this process alone shall answer, once they have all they need.
-    They inherit the mask; this process needs a handler too, as the signal may reach a library's thread of it.
-    SIGTERM is for this process alone, and waits as long.
-    """
-    masks, main = hasattr(signal, "pthread_sigmask"), threading.current_thread() is threading.main_thread()
-    came: list[int] = []
-    both = (signal.SIGINT, signal.SIGTERM) if main else ()
-    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in both}
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else set()
-    try:
-        yield
-    finally:
-        if masks:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        if came:
-            signal.raise_signal(came[0])

@@ -4,22 +4,23 @@ A run that is killed and started again ends with the same weights, bit for bit, 
 versions and number of threads: a checkpoint holds all that the next step depends on.
 """
 
-import signal
 import time
 from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
+from signal import Signals
 from typing import Any
 
 import torch
 
 from aurelius import device as devices
+from aurelius import signals
 from aurelius.artifacts import sha256, versions
 from aurelius.errors import Interrupted, ModelError, RunError, TrainingDiverged
 from aurelius.progress import SILENT, Progress
 from aurelius.recipe import Recipe
 from aurelius.tokens import Blocks, Stories
-from aurelius.training import checkpoint, distribution, metrics, optimizers, stop
+from aurelius.training import checkpoint, distribution, metrics, optimizers
 from aurelius.training.trainer import Trainer
 from aurelius.training.validation import packed_loss
 
@@ -110,7 +111,7 @@ def train(
 
     opened = metrics.opened(out, trainer.done, track, identity) if world.first else nullcontext()
     with (
-        stop.signals() as stopping,
+        signals.noted() as stopping,
         opened as log,
         progress.task("training", settings.steps * per_step, "tokens", trainer.done * per_step) as task,
     ):
@@ -167,7 +168,7 @@ def train(
             if asked:
                 world.highest(0)  # the first process has saved before another ends
                 raise Interrupted(
-                    f"stopped by {signal.Signals(asked).name} at step {trainer.done} of {settings.steps}; a "
+                    f"stopped by {Signals(asked).name} at step {trainer.done} of {settings.steps}; a "
                     f"checkpoint is kept in {out}: the same command goes on from there",
                     128 + asked,
                 )
