@@ -103,7 +103,8 @@ def run(
             with _alone(folder):
                 also = [s.name for s in STAGES if s.optional and (folder / s.folder / MANIFEST).exists()]
                 wanted = stages.wanted(until, {*to, *also} if until == "export" else to)
-                export.require_writable(asked, [stage.name for stage in wanted if stage.optional])
+                new = [s.name for s in wanted if s.optional and (update or s.name not in also)]
+                export.require_writable(asked, new)
                 result = Run(folder, _settle(asked, folder, update, progress))
                 for stage in wanted:
                     if not _is_done(stage, result, update, verify, progress):

@@ -98,9 +98,12 @@ def test_a_tokenizer_that_llama_cpp_cannot_follow_is_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_missing_package_is_named(tmp_path: Path, monkeypatch):
+def test_a_missing_package_is_named_where_it_is_needed(tiny_run: Path, tmp_path: Path, monkeypatch):
+    done = Path(shutil.copytree(tiny_run, tmp_path / "done"))
+    run(done, overrides={"export.gguf": ["F32"]}, to=["gguf"])
     monkeypatch.setitem(sys.modules, "gguf", None)
     monkeypatch.delitem(sys.modules, "aurelius.export.gguf")
     with pytest.raises(AureliusError, match=r"pip install 'aurelius-lm\[gguf\]'"):
         run("pico", tmp_path / "run", to=["gguf"])
     assert not (tmp_path / "run" / "recipe.toml").exists()
+    assert run(done).done == [], "what is written already needs no package"

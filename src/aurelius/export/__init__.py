@@ -41,7 +41,9 @@ def to_onnx(recipe: Recipe, source: Path, out: Path) -> None:
 
     Raises:
         ModelError, RunError: the folder is damaged.
+        RecipeError: the packages for it are not installed.
     """
+    require_writable(recipe, ["onnx"])
     from aurelius.export import onnx
     from aurelius.folder import Folder
 
@@ -54,7 +56,9 @@ def to_gguf(recipe: Recipe, source: Path, out: Path, progress: Progress = SILENT
     Raises:
         ModelError: a type that the recipe asks for does not fit the shape, or the folder is damaged.
         TokenizerError: llama.cpp cannot cut as the tokenizer does.
+        RecipeError: the packages for it are not installed.
     """
+    require_writable(recipe, ["gguf"])
     from aurelius.export import gguf
     from aurelius.folder import Folder
 
