@@ -115,6 +115,7 @@ def parser() -> argparse.ArgumentParser:
     cut.add_argument(
         "--column", default="text", help="the file's column or key with the text (default: text)"
     )
+    _encoding_option(cut)
     cut.set_defaults(act="inspect_tokenizer")
 
     verbs.add_parser("recipes", help="list the recipes").set_defaults(act="recipes")
@@ -162,6 +163,10 @@ def _corpus_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         help="a file, folder or 'pattern*' of stories, hf:owner/dataset/file or storyteller; repeatable",
     )
+    _encoding_option(parser)
+
+
+def _encoding_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--encoding-errors",
         choices=("strict", "replace"),

@@ -37,8 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
 
         print(f"aurelius: {storage_error(error)}", file=sys.stderr)
         return 1
-    except MemoryError as error:
-        print(f"aurelius: out of memory {error}".rstrip(), file=sys.stderr)
+    except MemoryError:
+        advice = "end other programs, or ask for less at once (--workers 1, fewer stories, a smaller model)"
+        print(f"aurelius: out of memory; {advice}; finished stages are kept", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
         print("aurelius: interrupted; the same command goes on where it can", file=sys.stderr)
@@ -281,7 +282,8 @@ def _inspect_tokenizer(options: argparse.Namespace) -> None:
     model = Path(options.model) if options.model else _newest_run()
     file = Path(options.text)
     is_file = len(options.text) < 256 and file.is_file()
-    cut = inspect(model, open_path(file, Reading(options.column)).stories if is_file else [options.text])
+    reading = Reading(options.column, options.encoding_errors or "strict")
+    cut = inspect(model, open_path(file, reading).stories if is_file else [options.text])
     for part in cut_table(cut, str(model)):
         Console().print(part)
 

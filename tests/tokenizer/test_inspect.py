@@ -41,6 +41,10 @@ def test_a_text_a_file_and_no_tokenizer(folder: Path, tmp_path: Path, capsys: py
     assert "2, 17 bytes" in " ".join(capsys.readouterr().out.split())
     assert main(["tokenizer", "inspect", "One day", "--model", str(folder / "tokenizer.json")]) == 0
     assert "day␣" in capsys.readouterr().out
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
+    latin = ["tokenizer", "inspect", str(tmp_path / "latin.txt"), "--model", str(folder)]
+    assert main(latin) == 2 and "--encoding-errors replace" in capsys.readouterr().err
+    assert main([*latin, "--encoding-errors", "replace"]) == 0
     with pytest.raises(TokenizerError, match="no such file"):
         inspect(tmp_path / "nowhere", [])
     with pytest.raises(TokenizerError, match="surrogate"):
