@@ -7,6 +7,7 @@ all of them. The ratio to Trainer is taken within a round. Attention reaches ove
 nothing but the code differs from Trainer.
 
     python benchmarks/training.py --recipe nano --json nano.json
+    python benchmarks/training.py --recipe nano --busy 1 --json nano-busy.json
     python benchmarks/training.py --recipe large --micro 8 --steps 2 --json large.json
 
 litgpt needs older packages than ours: give the Python of an environment that has it with ``--litgpt-python``.
@@ -43,6 +44,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--peers", default=",".join(PEERS))
     parser.add_argument("--litgpt-python", default=sys.executable)
+    parser.add_argument("--busy", type=int, default=0, help="processes beside that keep a core busy each")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--peer", help=argparse.SUPPRESS)
     parser.add_argument("--shape", type=json.loads, help=argparse.SUPPRESS)
@@ -52,11 +54,16 @@ def main() -> None:
         return
     names = options.peers.split(",")
     rounds: list[dict[str, float]] = []
-    for number in range(options.rounds):
-        speeds = {name: _ask(name, options) for name in names}
-        rounds.append({name: speed for name, speed in speeds.items() if speed})
-        told = ", ".join(f"{name} {speed:,.0f}" for name, speed in rounds[-1].items())
-        print(f"round {number + 1}: {told} tokens/s", flush=True)
+    beside = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(options.busy)]
+    try:
+        for number in range(options.rounds):
+            speeds = {name: _ask(name, options) for name in names}
+            rounds.append({name: speed for name, speed in speeds.items() if speed})
+            told = ", ".join(f"{name} {speed:,.0f}" for name, speed in rounds[-1].items())
+            print(f"round {number + 1}: {told} tokens/s", flush=True)
+    finally:
+        for process in beside:
+            process.kill()
     result = _summary(rounds, options)
     _print(result)
     if options.json:
@@ -105,6 +112,7 @@ def _summary(rounds: list[dict[str, float]], options: argparse.Namespace) -> dic
         "flops_per_token": flops,
         "device": options.device,
         "threads": torch.get_num_threads(),
+        "busy": options.busy,
         "torch": torch.__version__,
         "peak_flops": peak,
         "peers": table,
@@ -135,7 +143,7 @@ def _print(result: dict) -> None:
     print(
         f"\n{result['recipe']}: {result['parameters']:,} parameters, {result['batch']} blocks of "
         f"{result['context']} a step ({result['micro']} at once), {result['device']}, "
-        f"{result['threads']} threads, torch {result['torch']}, "
+        f"{result['threads']} threads, {result['busy']} busy processes beside, torch {result['torch']}, "
         f"matrix products {result['peak_flops'] / 1e9:,.0f} GFLOP/s"
     )
     print(f"{'':16}{'tokens/s':>10}{'lowest':>10}{'highest':>10}{'of peak':>10}{'x Trainer':>11}")

@@ -1,6 +1,11 @@
 """What tests share: the real samples where they are, and one tiny finished run."""
 
 import os
+
+# Models of tests are too small for a second thread to help, and threads that wait for a busy core would make
+# times depend on what else runs. It has to be said before PyTorch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import shutil
 import signal
 import subprocess

@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from aurelius import device as devices
 from aurelius.recipe import Recipe
@@ -44,20 +45,22 @@ def resolve_steps(
 def seconds_per_step(recipe: Recipe, device: str = "auto") -> float:
     """Estimate a step's seconds here from the recipe alone, on random tokens.
 
-    Steps of one and of three blocks are timed; the line through both separates what grows with the batch
-    from what does not (the optimizer).
+    Steps of one block and of three, for each worker, are timed; the line through both separates what grows
+    with the batch from what does not (the optimizer).
     """
+    target = devices.pick(device)
+    workers = min(torch.get_num_threads(), recipe.training.batch) if target.type == "cpu" else 1
     random = np.random.default_rng(0)
     ids = random.integers(4, recipe.tokenizer.vocab_size, 64 * recipe.model.context).astype(np.uint16)
     blocks = Blocks(Stories(ids, np.array([0, len(ids)])), recipe.model.context, 0)
 
     def timed(batch: int) -> float:
         small = {"training.batch": batch, "training.accumulate": 1, "training.steps": 1_000_000}
-        return _seconds_per_step(Trainer(recipe.with_(**small), blocks, devices.pick(device)))
+        return _seconds_per_step(Trainer(recipe.with_(**small), blocks, target))
 
-    one, three = timed(1), timed(3)
-    per_block = max((three - one) / 2, one / 10)
-    return max(0.0, one - per_block) + recipe.training.batch * per_block
+    one, three = timed(workers), timed(3 * workers)
+    per_round = max((three - one) / 2, one / 10)
+    return max(0.0, one - per_round) + recipe.training.batch / workers * per_round
 
 
 def memory_bytes(recipe: Recipe) -> int:

@@ -10,6 +10,7 @@ from torch import _foreach_mul_ as multiply_  # pyright: ignore[reportPrivateImp
 
 from aurelius.model import Llama
 from aurelius.sections import TrainingRecipe
+from aurelius.training.workers import Workers
 
 STEPS = 5  # of the Newton-Schulz iteration
 COEFFICIENTS = (3.4445, -4.775, 2.0315)  # K. Jordan 2024, https://kellerjordan.github.io/posts/muon/
@@ -18,12 +19,20 @@ COEFFICIENTS = (3.4445, -4.775, 2.0315)  # K. Jordan 2024, https://kellerjordan.
 class Muon(torch.optim.Optimizer):
     """Momentum whose update is made orthogonal, for matrices (Jordan 2024).
 
-    The rule is that of `torch.optim.Muon`. Ours orthogonalises all matrices of a shape together, which keeps
-    a GPU busy and a CPU's cores too, and off CUDA in float32: few CPUs multiply bf16 natively.
+    The rule is that of `torch.optim.Muon`. Ours orthogonalises matrices of a shape together, all of them or a
+    part for each of the ``workers``, and off CUDA in float32: few CPUs multiply bf16 natively.
     """
 
-    def __init__(self, matrices: Iterable[Tensor], lr: float, weight_decay: float, momentum: float):
+    def __init__(
+        self,
+        matrices: Iterable[Tensor],
+        lr: float,
+        weight_decay: float,
+        momentum: float,
+        workers: Workers | None = None,
+    ):
         super().__init__(matrices, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+        self.workers = workers
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -38,10 +47,15 @@ class Muon(torch.optim.Optimizer):
             lerp_(averages, gradients, 1 - group["momentum"])
             lerp_(gradients, averages, group["momentum"])  # Nesterov's look ahead
             multiply_(matrices, 1 - group["lr"] * group["weight_decay"])
+            parts = []
             for shape in dict.fromkeys(p.shape for p in matrices):
                 at = [i for i, p in enumerate(matrices) if p.shape == shape]
-                updates = orthogonal(torch.stack([gradients[i] for i in at]))
-                updates *= -group["lr"] * max(1, shape[0] / shape[1]) ** 0.5
+                step = -(-len(at) // self.workers.count) if self.workers else len(at)
+                parts += [at[first : first + step] for first in range(0, len(at), step)]
+            stacks = (torch.stack([gradients[i] for i in at]) for at in parts)
+            found = self.workers.map(orthogonal, stacks) if self.workers else map(orthogonal, stacks)
+            for at, updates in zip(parts, found, strict=True):
+                updates *= -group["lr"] * max(1, updates.shape[1] / updates.shape[2]) ** 0.5
                 add_([matrices[i] for i in at], list(updates))
 
 
@@ -74,10 +88,12 @@ def orthogonal(matrices: Tensor) -> Tensor:
     return x @ total if tall else total @ x
 
 
-def build(model: Llama, recipe: TrainingRecipe, recorded: bool = False) -> list[torch.optim.Optimizer]:
+def build(
+    model: Llama, recipe: TrainingRecipe, recorded: bool = False, workers: Workers | None = None
+) -> list[torch.optim.Optimizer]:
     """Return the optimizers of ``model``'s parameters; each group remembers its peak rate as ``peak``.
 
-    For steps that are ``recorded`` rates are tensors, which a replay reads.
+    For steps that are ``recorded`` rates are tensors, which a replay reads; ``workers`` share Muon's work.
     """
     matrices = [p for p in model.model.layers.parameters() if p.ndim == 2]
     norms = [p for p in model.parameters() if p.ndim == 1]
@@ -86,9 +102,7 @@ def build(model: Llama, recipe: TrainingRecipe, recorded: bool = False) -> list[
     plain = [{"params": [embedding], "weight_decay": decay}, {"params": norms, "weight_decay": 0.0}]
     optimizers: list[torch.optim.Optimizer] = []
     if recipe.optimizer == "muon":
-        optimizers.append(
-            Muon(matrices, recipe.muon_learning_rate, weight_decay=decay, momentum=recipe.momentum)
-        )
+        optimizers.append(Muon(matrices, recipe.muon_learning_rate, decay, recipe.momentum, workers))
     else:
         plain.append({"params": matrices, "weight_decay": decay})
     betas = (recipe.beta1, recipe.beta2)

@@ -1,5 +1,6 @@
 """One step of training after another; nothing here knows of files."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from aurelius.training import optimizers
 from aurelius.training.distribution import World
 from aurelius.training.feed import Feed
 from aurelius.training.graph import Captured, compiled
+from aurelius.training.workers import Workers
 
 
 class Trainer:
@@ -49,7 +51,10 @@ class Trainer:
             self.model.initialise(self.recipe.seed)
             self.model.to(device)
         recorded = recorded and device.type == "cuda" and self.world.size == 1
-        self.optimizers = optimizers.build(self.model, self.recipe, recorded)
+        count = min(torch.get_num_threads(), self.share)
+        shared = device.type == "cpu" and self.world.size == 1 and count > 1
+        self.workers = Workers(count) if shared else None
+        self.optimizers = optimizers.build(self.model, self.recipe, recorded, self.workers)
         self.done = 0  # steps
         self._loss = (
             compiled(self.model.loss, device) if recorded else _shared(self.model, device, self.world)
@@ -78,7 +83,7 @@ class Trainer:
         """
         optimizers.set_rate(self.optimizers, optimizers.rate(self.done, self.recipe))
         try:
-            with devices.memory_errors(""):
+            with devices.memory_errors(""), self.workers.alone() if self.workers else nullcontext():
                 inputs, targets = self.feed.batch(self.done * self.recipe.batch, self.recipe.batch)
                 count = (targets != IGNORED).sum().clamp(min=1)
                 mine = slice(self.world.rank * self.share, (self.world.rank + 1) * self.share)
@@ -114,6 +119,8 @@ class Trainer:
 
         With ``share`` the last piece adds those of the other processes.
         """
+        if self.workers:
+            return self._gradients_by_workers(inputs, targets, count, self.workers)
         loss = torch.zeros((), device=self.device)
         last = self.pieces - 1 if share else None
         for number, (ids, wanted) in enumerate(
@@ -128,11 +135,33 @@ class Trainer:
             loss += part.detach()
         return loss
 
+    def _gradients_by_workers(
+        self, inputs: Tensor, targets: Tensor, count: Tensor, workers: Workers
+    ) -> Tensor:
+        """Do the same with workers, who take a part of a piece each.
+
+        What they find is added up in the order of the blocks, so every run has the same sums.
+        """
+        parameters = list(self.model.parameters())
+
+        def part(ids: Tensor, wanted: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+            loss = self.model.loss(ids, wanted, self.begin) / count
+            return loss.detach(), torch.autograd.grad(loss, parameters)
+
+        parts = min(self.pieces * workers.count, len(inputs))
+        loss = torch.zeros(())
+        each = workers.map(part, inputs.tensor_split(parts), targets.tensor_split(parts))
+        for part_loss, gradients in each:
+            loss += part_loss
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+        return loss
+
     def fit(self) -> int:
         """Raise ``accumulate`` until a step's pieces fit the memory, and return it; nothing is trained.
 
         Raises:
-            MemoryExhausted: not even one block at a time fits.
+            MemoryExhausted: not even the smallest pieces fit.
         """
         while not self._fits():
             self.pieces = _at_least(self.pieces + 1, self.share)
@@ -144,7 +173,7 @@ class Trainer:
         try:
             if self.device.type == "cuda":
                 torch.cuda.set_per_process_memory_fraction(0.8)
-            with devices.memory_errors("Even one block at a time is too much: make the model smaller"):
+            with devices.memory_errors("Even the smallest pieces are too much: make the model smaller"):
                 inputs, targets = self.feed.batch(0, self.share)
                 self._gradients(inputs, targets, torch.ones((), device=self.device), share=False)
         except MemoryExhausted:
