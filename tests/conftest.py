@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from aurelius.pipeline import run as run_pipeline
 from aurelius.progress import Progress, Task
@@ -46,9 +47,27 @@ TINY = {
 }
 
 
+# The same examples at every run, however slow the machine; --hypothesis-profile explore looks for others.
+patient = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("explore", **patient)
+settings.register_profile("settled", derandomize=True, **patient)
+settings.load_profile("settled")
+
+
 def pytest_configure() -> None:
-    """Keep trackers away from the store of whoever runs the tests."""
+    """Keep trackers away from the store of whoever runs the tests, and their settings away from the tests."""
     os.environ["TRACKIO_DIR"] = tempfile.mkdtemp(prefix="trackio-")
+    os.environ["NO_PROXY"] = "127.0.0.1,localhost"
+    for name in ("HF_HUB_OFFLINE", "FORCE_COLOR", "TTY_COMPATIBLE", "COLUMNS"):
+        os.environ.pop(name, None)
+
+
+@pytest.fixture(autouse=True)
+def same_numbers() -> None:
+    """Draw the same random tensors whatever ran before."""
+    import torch
+
+    torch.manual_seed(0)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -166,6 +166,7 @@ def test_a_stopped_stage_goes_on_with_its_shards(tiny, tmp_path, monkeypatch):
 @pytest.mark.parametrize("delay", [0.0, 0.5, 2.0])  # while the workers start, too
 def test_ctrl_c_says_one_line(tmp_path: Path, delay: float):
     command = [sys.executable, "-m", "aurelius", "corpus", "nano", "--out", str(tmp_path), "--workers", "2"]
+    command += ["--set", "corpus.stories=300000"]  # not done before it is stopped
     work = tmp_path / "corpus" / "work"
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         while not work.is_dir() and process.poll() is None:

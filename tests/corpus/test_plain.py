@@ -3,7 +3,7 @@ import io
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aurelius.corpus import plain
@@ -67,7 +67,6 @@ WORDS = st.sampled_from(["Tom", "a", "cat", "ran", '"Go!"', "don't", "said"])
 GAPS = st.sampled_from([" ", " ", " ", ", ", "; ", ". ", '," ', ', "', ".\n", ".\n\n"])
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(WORDS, GAPS), max_size=60))
 def test_prose_has_a_space_after_its_commas(words: list[tuple[str, str]]):
     assert "blank lines" in how("".join(word + gap for word, gap in words))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aurelius.corpus import plain, rows
@@ -45,7 +45,6 @@ JSON = st.recursive(
 STORIES = st.text(st.characters(exclude_categories=["Cs"]))
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(STORIES, JSON), min_size=1),
     st.sampled_from([None, 1]),
@@ -61,7 +60,6 @@ def test_an_array_is_read_alike_however_much_is_read_at_once(table, indent, asci
         assert list(texts(content.encode("utf-8-sig"))) == [text.strip("\r\n") for text, _ in table]
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=40), st.integers(1, 5))
 def test_whatever_an_array_holds_the_answer_is_one_of_ours(content: bytes, chunk: int):
     with pytest.MonkeyPatch.context() as patch:

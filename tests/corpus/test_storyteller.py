@@ -77,7 +77,7 @@ def test_import_loads_no_data():
     assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.integers(), st.integers())
 def test_any_integers_give_a_story(seed: int, index: int):
     text = tell(seed, index)

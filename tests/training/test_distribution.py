@@ -41,6 +41,9 @@ def together(folder: Path, *options: str, processes: int = 2) -> list[str]:
     return [*TORCHRUN, *here, "-m", "aurelius", "train", str(folder), "--device", "cpu"]
 
 
+ROUNDED = 1.1e-5  # what is asked for, 1e-5, between figures that are told to five digits
+
+
 def losses(folder: Path) -> list[float]:
     lines = map(json.loads, (folder / "training/metrics.jsonl").read_text().splitlines())
     return [line["loss"] for line in lines if "loss" in line]
@@ -54,15 +57,15 @@ def test_two_processes_are_one_that_accumulates(begun):
     settings = {"steps": 20, "log_every": 1, "accumulate": 2}
     alone, pair = begun("alone", **settings), begun("pair", **settings)
     run_pipeline(alone, until="training", device="cpu")
-    done = subprocess.run(together(pair), capture_output=True, text=True, timeout=240)
+    done = subprocess.run(together(pair), capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
-    assert losses(pair) == pytest.approx(losses(alone), abs=1e-5) and len(losses(pair)) == 20
+    assert losses(pair) == pytest.approx(losses(alone), abs=ROUNDED) and len(losses(pair)) == 20
     assert done.stdout.count("training: done") == 1, "one process speaks"
     run_pipeline(pair, until="export", device="cpu")  # one process goes on where two were
 
 
 def test_a_batch_that_cannot_be_shared(begun):
-    done = subprocess.run(together(begun("odd", batch=3)), capture_output=True, text=True, timeout=240)
+    done = subprocess.run(together(begun("odd", batch=3)), capture_output=True, text=True, timeout=280)
     assert done.returncode != 0
     assert "2 processes cannot share training.batch 3" in done.stderr
     assert RecipeError.__name__ not in done.stderr, "a message, no traceback"
@@ -72,7 +75,7 @@ def test_a_batch_that_cannot_be_shared(begun):
 def test_a_killed_worker_is_restarted_and_nothing_changes(begun):
     settings = {"steps": 400, "checkpoint_every": 20, "keep": 100}
     straight, broken = begun("straight", **settings), begun("broken", **settings)
-    subprocess.run(together(straight), check=True, capture_output=True, timeout=240)
+    subprocess.run(together(straight), check=True, capture_output=True, timeout=280)
     process = subprocess.Popen(
         together(broken, "--max-restarts", "2"), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -83,7 +86,7 @@ def test_a_killed_worker_is_restarted_and_nothing_changes(begun):
             time.sleep(0.01)
         workers = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True)
         os.kill(int(workers.stdout.split()[-1]), signal.SIGKILL)
-        out, err = process.communicate(timeout=240)
+        out, err = process.communicate(timeout=280)
     finally:
         process.kill()
     assert process.returncode == 0, err
@@ -140,6 +143,6 @@ def test_two_hosts_train_together(begun, hosts):
             )
         )
     for process in processes:
-        _, err = process.communicate(timeout=240)
+        _, err = process.communicate(timeout=280)
         assert process.returncode == 0, err
-    assert losses(pair) == pytest.approx(losses(alone), abs=1e-5)
+    assert losses(pair) == pytest.approx(losses(alone), abs=ROUNDED)

@@ -47,7 +47,7 @@ def test_it_learns(tiny: Recipe, tokens: Path, tmp_path: Path):
     losses = [line["loss"] for line in lines if "loss" in line]
     valid = [line["valid_loss"] for line in lines if "valid_loss" in line]
     assert losses[0] > 5.5 and losses[-1] < 4.5
-    assert valid[-1] == min(valid)
+    assert valid[-1] < valid[0] - 0.5
     assert [line["step"] for line in lines] == sorted(line["step"] for line in lines)
 
 
@@ -243,8 +243,9 @@ def test_asked_to_stop_it_keeps_a_checkpoint(tiny, tokens: Path, tmp_path: Path,
     assert signal.getsignal(number) is handler, "the handlers are put back"
 
 
-def test_an_echo_of_the_signal_changes_nothing(tiny: Recipe, tokens: Path, tmp_path: Path):
+def test_an_echo_of_the_signal_changes_nothing(tiny: Recipe, tokens: Path, tmp_path: Path, monkeypatch):
     """Whoever ends a group of processes may reach each of them twice."""
+    monkeypatch.setattr(signals, "ECHO", 600.0)
 
     class Twice(Alarm):
         def kill(self) -> None:

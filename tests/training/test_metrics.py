@@ -54,7 +54,7 @@ def test_wandb(tiny: Recipe, tokens: Path, tmp_path: Path, monkeypatch: pytest.M
     out = tmp_path / "run" / "training"
     train(tiny, tokens, out, track=["wandb"], device="cpu")
     (file,) = (out / "wandb").glob("offline-run-*/*.wandb")
-    until = time.monotonic() + 30  # its own process still writes when `finish` returns
+    until = time.monotonic() + 120  # its own process still writes when `finish` returns
     while b"valid_bits_per_byte" not in file.read_bytes():
         assert time.monotonic() < until, f"{file} holds {file.stat().st_size} bytes"
         time.sleep(0.05)

@@ -52,12 +52,14 @@ KNOWN = {
 STORIES = 24  # whose likelihood is compared
 COUNT = 200  # tokens of the greedy stories, at least: the model may end the first of them soon
 OPENING = 16  # tokens of a held-out story that a greedy one goes on from
-TIED = 1e-3  # between the two likeliest logits
 
 
 @dataclass(frozen=True)
 class Limit:
-    """How far a kind of file may be off: in logits, and in bits per byte (a share of the model's own)."""
+    """How far a kind of file may be off: in logits, and in bits per byte (a share of the model's own).
+
+    Greedy stories may part where the two likeliest logits are no further apart than that.
+    """
 
     logits: float = math.inf
     bits_per_byte: float = math.inf
@@ -209,9 +211,9 @@ def compare(
         problems.append(f"bits per byte {cost:+.2%}, {limit.bits_per_byte:.1%} allowed")
     told, rate = "", None
     if given.greedy is not None and own.greedy is not None:
-        told, good = follows(given.greedy, own.greedy, model, asked.openings)
+        told, good = follows(given.greedy, own.greedy, model, asked.openings, limit.logits)
         rate = sum(map(len, given.greedy)) / given.seconds
-        if limit.logits < math.inf and not good:
+        if not good:
             problems.append(f"greedy stories {told}")
     return Row(
         runtime.name, given.version, runtime.kind, runtime.path, runtime.path.stat().st_size,
@@ -232,9 +234,9 @@ def bits_per_byte(logits: list[NDArray[np.float32]], asked: Task, first: int, si
 
 
 def follows(
-    given: list[list[int]], own: list[list[int]], model: RunModel, openings: list[list[int]]
+    given: list[list[int]], own: list[list[int]], model: RunModel, openings: list[list[int]], tied: float
 ) -> tuple[str, bool]:
-    """Say how far greedy stories are the model's own, and whether the differences are ties.
+    """Say how far greedy stories are the model's own, and whether they part only where logits are ``tied``.
 
     Told is the first difference that is none, else the first, by the tokens of all stories before it.
     """
@@ -243,7 +245,7 @@ def follows(
         same, gap = _parting(one, ours, model, opening)
         if gap is not None:
             text = f"parts at {before + same} of {total}, {gap:.0e} between the likeliest"
-            told.append((gap <= TIED, text))
+            told.append((gap <= tied, text))
         before += len(ours)
     good, text = min(told, key=lambda found: found[0], default=(True, f"same {total}"))
     return text, good
