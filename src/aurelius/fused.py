@@ -22,7 +22,6 @@ from aurelius.tokens import IGNORED
 
 LONGEST = 1024  # positions; beyond, keeping T² probabilities costs more memory than it saves time
 ROWS = 104  # query positions at once: a quarter of the card's context, small enough for the cache
-ROWS_APART = 208  # the same for a single story, whose matrices are smaller
 
 
 def suits(x: Tensor) -> bool:
@@ -58,8 +57,8 @@ def spans(B: int, T: int, K: int, story: Tensor | None = None) -> list[Span]:
         bounds = [0, *(numbers.diff().nonzero().flatten() + 1).tolist(), T]
         heads = slice(row * K, (row + 1) * K)
         for begin, end in pairwise(bounds):
-            for first in range(begin, end, ROWS_APART):
-                found.append(Span(heads, begin, first, min(first + ROWS_APART, end)))
+            for first in range(begin, end, ROWS):
+                found.append(Span(heads, begin, first, min(first + ROWS, end)))
     return found
 
 
@@ -76,11 +75,11 @@ class _Attention(torch.autograd.Function):
         y = torch.empty_like(q)
         probabilities = []
         for span in which:
-            h, rows, count = span.heads, span.rows(G), span.last - span.first
-            scores = torch.bmm(q[h, rows], k[h, span.keys].mT)
-            scores.view(-1, count, G, scores.shape[2])[..., -count:] += _future(count)
+            h, rows, keys, count = span.heads, span.rows(G), span.keys, span.last - span.first
+            scores = torch.bmm(q[h, rows], k[h, keys].mT)
+            scores.view(-1, count, G, scores.shape[2])[..., -count:].add_(_future(count))
             probabilities.append(torch.softmax(scores, -1))
-            y[h, rows] = torch.bmm(probabilities[-1], v[h, span.keys])
+            torch.bmm(probabilities[-1], v[h, keys], out=y[h, rows])
         ctx.save_for_backward(q, k, v, y, turn, *probabilities)
         ctx.shape, ctx.spans = (B, T, K, G, E), which
         return y.view(B, K, T, G * E).transpose(1, 2).reshape(B, T, heads * E)
@@ -95,10 +94,10 @@ class _Attention(torch.autograd.Function):
         for span, p in zip(ctx.spans, probabilities, strict=True):
             h, rows, keys = span.heads, span.rows(G), span.keys
             # The gradient of the scores is p (dp - sum of p dp), and that sum is y dy (Dao 2022, 2205.14135).
-            ds = torch.baddbmm(inner[h, rows], dy[h, rows], v[h, keys].mT, beta=-1).mul_(p)
-            dq[h, rows] = torch.bmm(ds, k[h, keys])
-            dk[h, keys] += torch.bmm(ds.mT, q[h, rows])
-            dv[h, keys] += torch.bmm(p.mT, dy[h, rows])
+            ds = torch.bmm(dy[h, rows], v[h, keys].mT).sub_(inner[h, rows]).mul_(p)
+            torch.bmm(ds, k[h, keys], out=dq[h, rows])
+            dk[h, keys].baddbmm_(ds.mT, q[h, rows])
+            dv[h, keys].baddbmm_(p.mT, dy[h, rows])
         out = dy.new_empty(B, T, (K * G + 2 * K) * E)
         to_q, to_k, to_v = _heads(out, K, G, E)
         _turn(dq.mul_(E**-0.5).view(B, K, T, G, E), turn, -1, to_q)
