@@ -16,6 +16,7 @@ from aurelius.training.optimizers import (
     rate,
     state_tensors,
 )
+from aurelius.training.workers import Workers
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (2, 16, 64), (2, 64, 16)])
@@ -46,6 +47,42 @@ def test_muon_is_pytorchs_up_to_its_bf16():
     for a, b, s in zip(ours, theirs, start, strict=True):
         assert (a - b).abs().max() < 0.02 * (a - s).abs().max(), "bf16 has two to three digits"
         assert pairs[0].state[a]["momentum_buffer"].allclose(pairs[1].state[b]["momentum_buffer"])
+
+
+@pytest.mark.parametrize("workers", [None, Workers(2)])
+def test_heads_are_matrices_of_their_own(workers: Workers | None):
+    """As though they were parameters of their own; heads side by side as those below each other."""
+
+    def trained(values: list[torch.Tensor], cut: tuple[int, int], turned: bool = False) -> list[torch.Tensor]:
+        parameters = [torch.nn.Parameter(value.clone()) for value in values]
+        optimizer = Muon([{"params": parameters, "cut": cut}], 0.02, 0.1, 0.95, workers)
+        for step in range(3):
+            gradient = torch.randn(16, 16, generator=torch.Generator().manual_seed(step))
+            parts = gradient.mT if turned else gradient
+            for p, part in zip(parameters, parts.split([len(p) for p in parameters]), strict=True):
+                p.grad = part.clone()
+            optimizer.step()
+        return [p.detach() for p in parameters]
+
+    whole = torch.randn(16, 16)
+    (together,) = trained([whole], (4, 1))
+    apart = trained(list(whole.split(4)), (1, 1))
+    (turned,) = trained([whole.mT.contiguous()], (1, 4), turned=True)
+    torch.testing.assert_close(together, torch.cat(apart))
+    torch.testing.assert_close(together, turned.mT)
+    assert (together - trained([whole], (1, 1))[0]).abs().max() > 1e-3
+
+
+def test_the_heads_of_a_model(tiny: Recipe):
+    """Queries and the output have 4 heads, keys and values 2; the MLP has none."""
+    model = Llama(tiny.model, 420)
+    muon = build(model, tiny.training)[0]
+    names = {parameter: name.split(".")[-2] for name, parameter in model.named_parameters()}
+    cuts = {names[p]: group["cut"] for group in muon.param_groups for p in group["params"]}
+    assert cuts == {
+        **{"q_proj": (4, 1), "k_proj": (2, 1), "v_proj": (2, 1), "o_proj": (1, 4)},
+        **{"gate_proj": (1, 1), "up_proj": (1, 1), "down_proj": (1, 1)},
+    }
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])

@@ -1,6 +1,7 @@
 """Muon for the matrices, AdamW for the rest; or AdamW for all. And the rate they follow."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,24 +20,28 @@ COEFFICIENTS = (3.4445, -4.775, 2.0315)  # K. Jordan 2024, https://kellerjordan.
 class Muon(torch.optim.Optimizer):
     """Momentum whose update is made orthogonal, for matrices (Jordan 2024).
 
-    The rule is that of `torch.optim.Muon`. Ours orthogonalises matrices of a shape together, all of them or a
-    part for each of the ``workers``, and off CUDA in float32: few CPUs multiply bf16 natively.
+    The rule is that of `torch.optim.Muon`, for each head's matrix by itself where a group of parameters is
+    ``cut`` into heads: how many lie one below the other and side by side. Ours orthogonalises matrices of a
+    shape together, all of them or a part for each of the ``workers``, and off CUDA in float32: few CPUs
+    multiply bf16 natively.
     """
 
     def __init__(
         self,
-        matrices: Iterable[Tensor],
+        matrices: Iterable[Tensor] | Iterable[dict[str, Any]],
         lr: float,
         weight_decay: float,
         momentum: float,
         workers: Workers | None = None,
     ):
-        super().__init__(matrices, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+        defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "cut": (1, 1)}
+        super().__init__(matrices, defaults)
         self.workers = workers
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Update the parameters once."""
+        parts: list[tuple[dict[str, Any], list[Tensor]]] = []
         for group in self.param_groups:
             matrices = [p for p in group["params"] if p.grad is not None]
             gradients = [p.grad for p in matrices]
@@ -47,16 +52,23 @@ class Muon(torch.optim.Optimizer):
             lerp_(averages, gradients, 1 - group["momentum"])
             lerp_(gradients, averages, group["momentum"])  # Nesterov's look ahead
             multiply_(matrices, 1 - group["lr"] * group["weight_decay"])
-            parts = []
             for shape in dict.fromkeys(p.shape for p in matrices):
-                at = [i for i, p in enumerate(matrices) if p.shape == shape]
-                step = -(-len(at) // self.workers.count) if self.workers else len(at)
-                parts += [at[first : first + step] for first in range(0, len(at), step)]
-            stacks = (torch.stack([gradients[i] for i in at]) for at in parts)
-            found = self.workers.map(orthogonal, stacks) if self.workers else map(orthogonal, stacks)
-            for at, updates in zip(parts, found, strict=True):
-                updates *= -group["lr"] * max(1, updates.shape[1] / updates.shape[2]) ** 0.5
-                add_([matrices[i] for i in at], list(updates))
+                alike = [p for p in matrices if p.shape == shape]
+                size = -(-len(alike) // self.workers.count) if self.workers else len(alike)
+                parts += [(group, alike[first : first + size]) for first in range(0, len(alike), size)]
+        stacks = [torch.stack([p.grad for p in some]) for _, some in parts]  # pyright: ignore
+        cuts = [group["cut"] for group, _ in parts]
+        each = self.workers.map if self.workers else map
+        for (group, some), updates in zip(parts, each(_orthogonal_heads, stacks, cuts), strict=True):
+            updates *= -group["lr"] * max(1, updates.shape[1] / updates.shape[2]) ** 0.5
+            add_(some, list(updates))
+
+
+def _orthogonal_heads(matrices: Tensor, cut: tuple[int, int]) -> Tensor:
+    """Make each head's part of matrices [N, R, C] orthogonal."""
+    N, (down, across) = len(matrices), cut
+    heads = matrices.unflatten(2, (across, -1)).unflatten(1, (down, -1)).transpose(2, 3).flatten(0, 2)
+    return orthogonal(heads).unflatten(0, (N, down, across)).transpose(2, 3).flatten(3).flatten(1, 2)
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
@@ -95,7 +107,7 @@ def build(
 
     For steps that are ``recorded`` rates are tensors, which a replay reads; ``workers`` share Muon's work.
     """
-    matrices = [p for p in model.model.layers.parameters() if p.ndim == 2]
+    matrices = _matrices(model)
     norms = [p for p in model.parameters() if p.ndim == 1]
     embedding = model.model.embed_tokens.weight
     decay = recipe.weight_decay
@@ -104,7 +116,7 @@ def build(
     if recipe.optimizer == "muon":
         optimizers.append(Muon(matrices, recipe.muon_learning_rate, decay, recipe.momentum, workers))
     else:
-        plain.append({"params": matrices, "weight_decay": decay})
+        plain += [{"params": group["params"], "weight_decay": decay} for group in matrices]
     betas = (recipe.beta1, recipe.beta2)
     fused = embedding.device.type != "mps"
     optimizers.append(torch.optim.AdamW(plain, recipe.learning_rate, betas, fused=fused, capturable=recorded))
@@ -113,6 +125,17 @@ def build(
         if recorded:
             group["lr"] = torch.tensor(group["peak"], device=embedding.device)
     return optimizers
+
+
+def _matrices(model: Llama) -> list[dict[str, Any]]:
+    """Group the layers' matrices by the heads they consist of (see `Muon`)."""
+    heads, kv_heads = model.shape.heads, model.shape.kv_heads
+    cuts = {"q_proj": (heads, 1), "k_proj": (kv_heads, 1), "v_proj": (kv_heads, 1), "o_proj": (1, heads)}
+    found: dict[tuple[int, int], list[Tensor]] = {}
+    for name, parameter in model.model.layers.named_parameters():
+        if parameter.ndim == 2:
+            found.setdefault(cuts.get(name.split(".")[-2], (1, 1)), []).append(parameter)
+    return [{"params": parameters, "cut": cut} for cut, parameters in found.items()]
 
 
 def set_rate(optimizers: Iterable[torch.optim.Optimizer], share: float) -> None:
