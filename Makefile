@@ -6,7 +6,7 @@ MINUTES ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 OLD := .venv-4.57
-NODE := tests/export/node/node_modules
+NODE := tests/parity/node/node_modules
 
 .PHONY: demo test test-long lint clean
 
@@ -33,15 +33,15 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	touch $@
 
 # The oldest transformers that exported models promise to load in, in an environment of its own.
-$(OLD)/.installed: tests/export/requirements-4.57.lock
+$(OLD)/.installed: tests/parity/requirements-4.57.lock
 	$(PYTHON) -m venv $(OLD)
 	$(OLD)/bin/pip install --quiet -r $<
 	touch $@
 
 # transformers.js and a prebuilt llama.cpp; install scripts would download what the tests do not use. Not `npm ci`,
 # which wants the lock to name the packages of every other system too.
-$(NODE)/.installed: tests/export/node/package-lock.json
-	cd tests/export/node && npm install --no-save --silent --ignore-scripts --no-audit --no-fund
+$(NODE)/.installed: tests/parity/node/package-lock.json
+	cd tests/parity/node && npm install --no-save --silent --ignore-scripts --no-audit --no-fund
 	touch $@
 
 clean:

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
+from aurelius.config.sections import TokenizerRecipe
 from aurelius.corpus import storyteller
-from aurelius.corpus.sources import open_path
-from aurelius.sections import TokenizerRecipe
+from aurelius.corpus.readers.sources import open_path
 from aurelius.tokenizer.encode import Encoder
 from aurelius.tokenizer.suffix_bpe import train
 

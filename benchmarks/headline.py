@@ -23,11 +23,11 @@ from typing import Any
 
 import torch
 
-from aurelius import pipeline
+from aurelius.config.recipe import Recipe
 from aurelius.corpus.storyteller import tell
-from aurelius.recipe import Recipe
-from aurelius.tokens import Blocks, Stories
-from aurelius.training import Trainer
+from aurelius.data.tokens import Blocks, Stories
+from aurelius.pipeline import run as pipeline
+from aurelius.training.trainer import Trainer
 from aurelius.training.validation import packed_loss
 from training import flops_per_token, matrix_peak
 

@@ -24,16 +24,16 @@ import numpy as np
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from aurelius import corpus
-from aurelius.artifacts import write_json
-from aurelius.evaluation import measure
-from aurelius.lm import RunModel
-from aurelius.recipe import Recipe
-from aurelius.sections import TokenizerRecipe
+from aurelius.config.recipe import Recipe
+from aurelius.config.sections import TokenizerRecipe
+from aurelius.corpus import build as corpus
+from aurelius.data.tokens import Blocks, Stories
+from aurelius.evaluation.likelihood import measure
+from aurelius.files import write_json
+from aurelius.inference.models import RunModel
+from aurelius.special_tokens import BOS, EOS, SPECIAL_TOKENS
 from aurelius.tokenizer import suffix_bpe
-from aurelius.tokens import Blocks, Stories
 from aurelius.training.trainer import Trainer
-from aurelius.vocabulary import BOS, EOS, SPECIAL_TOKENS
 
 SPACE, WORD, END = suffix_bpe.SPACE, suffix_bpe.WORD, suffix_bpe.END
 BATCH = 1000  # texts encoded together

@@ -159,7 +159,7 @@ def _print(result: dict) -> None:
 
 
 def _recipe(options: argparse.Namespace):
-    from aurelius.recipe import Recipe
+    from aurelius.config.recipe import Recipe
 
     recipe = Recipe.load(options.recipe)
     batch = options.batch or recipe.training.batch
@@ -171,8 +171,8 @@ def _recipe(options: argparse.Namespace):
 
 def _blocks(recipe):
     """Return blocks over random tokens in stories of the length of real ones."""
-    from aurelius.tokens import Blocks, Stories
-    from aurelius.vocabulary import BOS, EOS
+    from aurelius.data.tokens import Blocks, Stories
+    from aurelius.special_tokens import BOS, EOS
 
     random = np.random.default_rng(0)
     starts = np.arange(0, 235 * 2001, 235)
@@ -204,7 +204,7 @@ def _time_peer(options: argparse.Namespace) -> dict[str, float]:
 
 
 def _aurelius(recipe, device: torch.device, steps: int, tick: Callable[[], None]) -> None:
-    from aurelius.training import Trainer
+    from aurelius.training.trainer import Trainer
 
     trainer = Trainer(recipe, _blocks(recipe), device)
     for _ in range(steps):

@@ -19,9 +19,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from aurelius.pipeline import run as run_pipeline
+from aurelius.config.recipe import Recipe
+from aurelius.pipeline.run import run as run_pipeline
 from aurelius.progress import Progress, Task
-from aurelius.recipe import Recipe
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -8,24 +8,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from aurelius.config.recipe import Recipe
     from aurelius.errors import AureliusError
-    from aurelius.evaluation import measure
-    from aurelius.generation import Sampling, generate
-    from aurelius.lm import open_model
-    from aurelius.pipeline import run
-    from aurelius.recipe import Recipe
+    from aurelius.evaluation.likelihood import measure
+    from aurelius.inference.generate import generate
+    from aurelius.inference.models import open_model
+    from aurelius.inference.sampling import Sampling
+    from aurelius.pipeline.run import run
 
 __version__ = "0.1.0"
 __all__ = ["AureliusError", "Recipe", "Sampling", "generate", "measure", "open_model", "run"]
 
 _HOMES = {
     "AureliusError": "errors",
-    "Recipe": "recipe",
-    "Sampling": "generation",
-    "generate": "generation",
-    "measure": "evaluation",
-    "open_model": "lm",
-    "run": "pipeline",
+    "Recipe": "config.recipe",
+    "Sampling": "inference.sampling",
+    "generate": "inference.generate",
+    "measure": "evaluation.likelihood",
+    "open_model": "inference.models",
+    "run": "pipeline.run",
 }
 
 

@@ -2,6 +2,6 @@
 
 import sys
 
-from aurelius.cli import main
+from aurelius.cli.main import main
 
 sys.exit(main())

@@ -10,8 +10,19 @@ import re
 from itertools import product, zip_longest
 
 from aurelius.corpus.storyteller.casting import names
-from aurelius.corpus.storyteller.grammar import Call, Choice, Option, Slot, Tale
-from aurelius.corpus.storyteller.teller import LONGEST, SHORTEST, compose, plots
+from aurelius.corpus.storyteller.grammar import (
+    Call,
+    Choice,
+    Option,
+    Slot,
+    Tale,
+)
+from aurelius.corpus.storyteller.teller import (
+    LONGEST,
+    SHORTEST,
+    compose,
+    plots,
+)
 
 NAMES = "@~"  # stand for whichever names the hero and the friend have
 

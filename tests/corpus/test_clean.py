@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aurelius.config.sections import CorpusRecipe
 from aurelius.corpus.clean import mend, refusal, words_of
-from aurelius.corpus.sources import open_path
-from aurelius.sections import CorpusRecipe
+from aurelius.corpus.readers.sources import open_path
 
 DEFAULT = CorpusRecipe().clean
 STORY = "Once there was a cat and she was very happy in the sun all day. Then it was night and she slept."

@@ -11,11 +11,17 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from aurelius import corpus, pipeline
-from aurelius.artifacts import write_json
+from aurelius.config.recipe import Recipe
+from aurelius.corpus import build as corpus
 from aurelius.corpus import shards, storyteller
-from aurelius.errors import CorpusError, MemoryExhausted, RunError, StorageError
-from aurelius.recipe import Recipe
+from aurelius.errors import (
+    CorpusError,
+    MemoryExhausted,
+    RunError,
+    StorageError,
+)
+from aurelius.files import write_json
+from aurelius.pipeline import run as pipeline
 
 STORIES = list(storyteller.stories(400, seed=5))
 

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from aurelius import corpus
-from aurelius.cli import main
+from aurelius.cli.main import main
+from aurelius.corpus import build as corpus
 from aurelius.corpus import storyteller
 from aurelius.corpus.inspect import search
 from aurelius.errors import CorpusError, RunError

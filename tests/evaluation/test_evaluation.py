@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from aurelius import corpus
-from aurelius.evaluation import packed
-from aurelius.lm import RunModel, open_model
-from aurelius.tokens import Blocks, Stories
+from aurelius.corpus import build as corpus
+from aurelius.data.tokens import Blocks, Stories
+from aurelius.evaluation.packed import packed
+from aurelius.inference.models import RunModel, open_model
+from aurelius.special_tokens import BOS
 from aurelius.training.validation import packed_loss
-from aurelius.vocabulary import BOS
 
 
 def test_the_report_says_what_was_measured_on_what(tiny_run: Path):

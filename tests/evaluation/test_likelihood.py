@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from aurelius.corpus.sources import open_path
+from aurelius.corpus.readers.sources import open_path
 from aurelius.errors import CorpusError
 from aurelius.evaluation.likelihood import cut, measure
-from aurelius.lm import RunModel, open_model
-from aurelius.tokens import IGNORED
+from aurelius.inference.models import RunModel, open_model
+from aurelius.special_tokens import IGNORED
 
 
 @given(
@@ -70,7 +70,7 @@ def test_order_and_company_do_not_matter(tiny_run: Path):
 
 
 def test_an_untrained_model_costs_the_logarithm_of_the_vocabulary(tiny, tiny_run: Path):
-    from aurelius.model import Llama
+    from aurelius.model.llama import Llama
 
     model = Llama(tiny.model, tiny.tokenizer.vocab_size)
     model.initialise(0)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from aurelius import corpus
-from aurelius.corpus.sources import open_path
-from aurelius.export import check
-from aurelius.pipeline import run as run_pipeline
+from aurelius.corpus import build as corpus
+from aurelius.corpus.readers.sources import open_path
+from aurelius.parity import check
+from aurelius.pipeline.run import run as run_pipeline
 from tests.conftest import SHARED
 
 SETTINGS = {

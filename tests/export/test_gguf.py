@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from gguf import GGUFReader, dequantize
 
+from aurelius.config.recipe import Recipe
 from aurelius.errors import AureliusError, ModelError
 from aurelius.export import gguf
-from aurelius.folder import Folder
-from aurelius.pipeline import run
-from aurelius.recipe import Recipe
+from aurelius.model.hf_folder import Folder
+from aurelius.pipeline.run import run
 
 
 @pytest.fixture(scope="module")

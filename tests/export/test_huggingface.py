@@ -7,10 +7,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
-from aurelius import tokenizer as tokenizers
+from aurelius.config.recipe import Recipe
 from aurelius.export import huggingface
-from aurelius.model import Llama
-from aurelius.recipe import Recipe
+from aurelius.model.llama import Llama
+from aurelius.tokenizer import load as tokenizers
 from aurelius.training import checkpoint
 
 

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from transformers import AutoModelForCausalLM
 
 from aurelius.export import onnx
-from aurelius.folder import Folder
+from aurelius.model.hf_folder import Folder
 
 onnxruntime = pytest.importorskip("onnxruntime")
 

@@ -7,10 +7,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 
+from aurelius.config.sections import TokenizerRecipe
 from aurelius.corpus import storyteller
-from aurelius.corpus.sources import open_path
+from aurelius.corpus.readers.sources import open_path
 from aurelius.errors import TokenizerError
-from aurelius.sections import TokenizerRecipe
 from aurelius.tokenizer.encode import Encoder
 from aurelius.tokenizer.suffix_bpe import train
 

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from aurelius.cli import main
+from aurelius.cli.main import main
+from aurelius.config.sections import TokenizerRecipe
 from aurelius.corpus import storyteller
 from aurelius.errors import TokenizerError
-from aurelius.sections import TokenizerRecipe
 from aurelius.tokenizer.inspect import inspect
 from aurelius.tokenizer.suffix_bpe import train
 

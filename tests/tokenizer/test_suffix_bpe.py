@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from aurelius import tokenizer as tokenizers
+from aurelius.config.sections import TokenizerRecipe
 from aurelius.corpus import storyteller
 from aurelius.errors import RunError, TokenizerError
-from aurelius.sections import TokenizerRecipe
+from aurelius.special_tokens import BYTE_TOKENS, SPECIAL_TOKENS
+from aurelius.tokenizer import load as tokenizers
 from aurelius.tokenizer.suffix_bpe import SPACE, train
-from aurelius.vocabulary import BYTE_TOKENS, SPECIAL_TOKENS
 
 STORIES = list(storyteller.stories(300))
 WHITESPACE = (
@@ -163,7 +163,7 @@ def test_half_a_surrogate_pair_is_refused():
 
 
 def test_bytes_per_token_on_real_stories(train_sample: Path):
-    from aurelius.corpus.sources import open_path
+    from aurelius.corpus.readers.sources import open_path
 
     stories = list(open_path(train_sample).stories)[:4000]
     tokenizer = train(stories, TokenizerRecipe(vocab_size=1536))

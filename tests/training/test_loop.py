@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from aurelius import signals
+from aurelius.config.recipe import Recipe
+from aurelius.data.tokens import Blocks, Stories
 from aurelius.errors import (
     Interrupted,
     MemoryExhausted,
@@ -20,12 +22,11 @@ from aurelius.errors import (
     StorageError,
     TrainingDiverged,
 )
-from aurelius.pipeline import run as run_pipeline
+from aurelius.pipeline.run import run as run_pipeline
 from aurelius.progress import Progress
-from aurelius.recipe import Recipe
-from aurelius.tokens import Blocks, Stories
-from aurelius.training import Trainer, latest, train
-from aurelius.training.checkpoint import every, read_state
+from aurelius.training.checkpoint import every, latest, read_state
+from aurelius.training.loop import train
+from aurelius.training.trainer import Trainer
 from tests.conftest import Alarm
 
 CPU = torch.device("cpu")
@@ -94,8 +95,8 @@ def script(recipe: Recipe, tokens: Path, out: Path, folder: Path) -> list[str]:
     """Return the command of another process that does this training."""
     (folder / "recipe.toml").write_text(recipe.to_toml())
     code = (
-        "import sys; from pathlib import Path; from aurelius.recipe import Recipe; "
-        "from aurelius.training import train; "
+        "import sys; from pathlib import Path; from aurelius.config.recipe import Recipe; "
+        "from aurelius.training.loop import train; "
         "train(Recipe.load(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), device='cpu')"
     )
     return [sys.executable, "-c", code, str(folder / "recipe.toml"), str(tokens), str(out)]
@@ -194,7 +195,7 @@ def test_other_versions_or_threads_are_told(tiny: Recipe, tokens: Path, tmp_path
 def test_nan_stops_and_names_the_last_good_checkpoint(
     tiny: Recipe, tokens: Path, tmp_path: Path, monkeypatch
 ):
-    from aurelius.model import Llama
+    from aurelius.model.llama import Llama
 
     healthy, calls = Llama.loss, []
 
@@ -210,7 +211,7 @@ def test_nan_stops_and_names_the_last_good_checkpoint(
 
 
 def test_a_jump_of_the_loss_stops(tiny: Recipe, tokens: Path, tmp_path: Path, monkeypatch):
-    from aurelius.model import Llama
+    from aurelius.model.llama import Llama
 
     healthy, calls = Llama.loss, []
 
@@ -348,7 +349,7 @@ def test_other_tokens_are_refused(tiny: Recipe, tokens: Path, tmp_path: Path):
 
 
 def test_out_of_memory_says_what_to_change(tiny: Recipe, tokens: Path, tmp_path: Path, monkeypatch):
-    from aurelius.model import Llama
+    from aurelius.model.llama import Llama
 
     healthy = Llama.loss
 
@@ -362,7 +363,7 @@ def test_out_of_memory_says_what_to_change(tiny: Recipe, tokens: Path, tmp_path:
 
 def crowded(most: int):
     """Return a `Llama.loss` that runs out of memory above ``most`` blocks."""
-    from aurelius.model import Llama
+    from aurelius.model.llama import Llama
 
     healthy = Llama.loss
 
@@ -376,7 +377,7 @@ def crowded(most: int):
 
 @pytest.mark.parametrize(("most", "pieces"), [(3, 2), (1, 4)])
 def test_auto_batch_cuts_until_it_fits(tiny, tokens: Path, tmp_path: Path, monkeypatch, most, pieces):
-    from aurelius.model import Llama
+    from aurelius.model.llama import Llama
 
     monkeypatch.setattr(Llama, "loss", crowded(most))
     last = train(tiny, tokens, tmp_path / "auto", auto_batch=True)
@@ -387,7 +388,7 @@ def test_auto_batch_cuts_until_it_fits(tiny, tokens: Path, tmp_path: Path, monke
 
 
 def test_auto_batch_gives_up_when_one_block_is_too_much(tiny, tokens: Path, tmp_path: Path, monkeypatch):
-    from aurelius.model import Llama
+    from aurelius.model.llama import Llama
 
     monkeypatch.setattr(Llama, "loss", crowded(0))
     with pytest.raises(MemoryExhausted, match="smallest pieces"):

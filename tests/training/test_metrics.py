@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from aurelius.config.recipe import Recipe
 from aurelius.errors import RecipeError
-from aurelius.pipeline import run as run_pipeline
-from aurelius.recipe import Recipe
-from aurelius.training import metrics, train
+from aurelius.pipeline.run import run as run_pipeline
+from aurelius.training import metrics
+from aurelius.training.loop import train
 
 
 @pytest.fixture(scope="module")

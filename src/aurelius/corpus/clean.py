@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Collection
 
-from aurelius.sections import CleaningStep, CorpusRecipe
+from aurelius.config.sections import CleaningStep, CorpusRecipe
 
 LOST = re.compile(
     r"â€(?=[\s!#-~]|\Z)"

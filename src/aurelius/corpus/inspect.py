@@ -7,9 +7,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from aurelius.artifacts import read_json
-from aurelius.corpus import Texts
+from aurelius.corpus.build import Texts
 from aurelius.errors import CorpusError, RunError, first_line
+from aurelius.files import read_json
 
 SIDES = ("train", "valid", "dropped")
 

@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from aurelius.artifacts import write_bytes, write_json
 from aurelius.corpus import shards, split
 from aurelius.corpus.clean import words_of
 from aurelius.corpus.split import Fates
+from aurelius.files import write_bytes, write_json
 from aurelius.progress import Progress
 
 ROWS = 5000  # stories written at once

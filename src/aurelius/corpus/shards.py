@@ -18,10 +18,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from aurelius.artifacts import atomic, read_json, write_json
+from aurelius.config.sections import CorpusRecipe
 from aurelius.corpus.clean import mend, refusal, words_of
-from aurelius.corpus.signatures import BANDS, bands, shingles, unique
-from aurelius.sections import CorpusRecipe
+from aurelius.corpus.dedup.signatures import (
+    BANDS,
+    bands,
+    shingles,
+    unique,
+)
+from aurelius.files import atomic, read_json, write_json
 
 BATCH = 10_000  # documents of a shard
 ROW_GROUP = 1000  # stories decoded at once while shards are merged, and all shards are merged at once

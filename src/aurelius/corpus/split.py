@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from aurelius.corpus import duplicates, shards
-from aurelius.corpus.signatures import BANDS
-from aurelius.sections import CorpusRecipe
+from aurelius.config.sections import CorpusRecipe
+from aurelius.corpus import shards
+from aurelius.corpus.dedup import duplicates
+from aurelius.corpus.dedup.signatures import BANDS
 
 TRAIN, VALID, REPEATED, NEAR, OVERLAP, LEFT = range(6)
 REASONS = {

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from aurelius.errors import CorpusError
-from aurelius.lm import LanguageModel
+from aurelius.inference.models import LanguageModel
 from aurelius.progress import SILENT, Progress
-from aurelius.tokens import IGNORED
+from aurelius.special_tokens import IGNORED
 
 BATCH_TOKENS = 8192
 BATCH_LOGITS = 1 << 26  # float32 values, 256 MiB

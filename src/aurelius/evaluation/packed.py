@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from aurelius.data.tokens import Blocks, Stories
 from aurelius.evaluation.likelihood import BATCH_LOGITS
-from aurelius.lm import LanguageModel
+from aurelius.inference.models import LanguageModel
 from aurelius.progress import SILENT, Progress
-from aurelius.tokens import Blocks, Stories
+from aurelius.special_tokens import Special
 from aurelius.training.validation import Packed, packed_loss
-from aurelius.vocabulary import Special
 
 NONE = -1  # no token has this id
 

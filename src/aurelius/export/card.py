@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from aurelius.artifacts import read_json
-from aurelius.export import ONNX_DTYPES, ONNX_FILES
-from aurelius.recipe import Recipe
-from aurelius.vocabulary import OURS, Special
+from aurelius.config.recipe import Recipe
+from aurelius.export.target import ONNX_DTYPES, ONNX_FILES
+from aurelius.files import read_json
+from aurelius.special_tokens import OURS, Special
 
 if TYPE_CHECKING:
-    from aurelius.export.check import Row
+    from aurelius.parity.check import Row
 
 SHOWN = ("do_sample", "temperature", "min_p", "max_new_tokens")  # in the snippets
 CURVE = 12  # points of the learning curve

@@ -16,12 +16,19 @@ from gguf import GGMLQuantizationType, GGUFWriter, LlamaFileType, TokenType, qua
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from aurelius.artifacts import atomic
+from aurelius.config.sections import ModelRecipe
 from aurelius.errors import ModelError, TokenizerError
-from aurelius.export import GGUF_TYPES
-from aurelius.folder import EMBEDDING, LAST_NORM, Folder
-from aurelius.sections import ModelRecipe
-from aurelius.vocabulary import BOS, BYTE_TOKENS, EOS, SINK, SPECIAL_TOKENS, UNK
+from aurelius.export.target import GGUF_TYPES
+from aurelius.files import atomic
+from aurelius.model.hf_folder import EMBEDDING, LAST_NORM, Folder
+from aurelius.special_tokens import (
+    BOS,
+    BYTE_TOKENS,
+    EOS,
+    SINK,
+    SPECIAL_TOKENS,
+    UNK,
+)
 
 BLOCK = 32  # weights of a row that share a scale in Q8_0 and Q4_0
 NAMES = {

@@ -5,12 +5,12 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from aurelius import tokenizer as tokenizers
-from aurelius.artifacts import write_bytes, write_json
+from aurelius.config.recipe import Recipe
 from aurelius.export.card import card
-from aurelius.recipe import Recipe
+from aurelius.files import write_bytes, write_json
+from aurelius.special_tokens import OURS, Special
+from aurelius.tokenizer import load as tokenizers
 from aurelius.training.checkpoint import latest
-from aurelius.vocabulary import OURS, Special
 
 
 def write(recipe: Recipe, run: Path, out: Path) -> None:

@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, checker, helper, numpy_helper
 
 from aurelius import __version__
-from aurelius.artifacts import write_bytes
-from aurelius.export import ONNX_FILES
-from aurelius.folder import EMBEDDING, LAST_NORM, Folder
+from aurelius.export.target import ONNX_FILES
+from aurelius.files import write_bytes
+from aurelius.model.hf_folder import EMBEDDING, LAST_NORM, Folder
 
 OPSET, IR = 21, 10
 BLOCK = 32  # inputs that share a scale in q4

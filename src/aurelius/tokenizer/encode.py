@@ -15,8 +15,8 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from aurelius.errors import TokenizerError
+from aurelius.special_tokens import SPECIAL_TOKENS
 from aurelius.tokenizer.suffix_bpe import NORMALIZERS, SPLITS
-from aurelius.vocabulary import SPECIAL_TOKENS
 
 # The splits of `suffix_bpe` in ASCII.
 PATTERNS = {

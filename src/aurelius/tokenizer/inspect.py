@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from aurelius import tokenizer as tokenizers
 from aurelius.errors import TokenizerError
-from aurelius.vocabulary import BYTE_TOKENS, SPECIAL_TOKENS
+from aurelius.special_tokens import BYTE_TOKENS, SPECIAL_TOKENS
+from aurelius.tokenizer import load as tokenizers
 
 BATCH = 1000
 

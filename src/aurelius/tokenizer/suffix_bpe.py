@@ -18,10 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
+from aurelius.config.sections import TokenizerRecipe
 from aurelius.errors import TokenizerError
 from aurelius.progress import SILENT, Progress
-from aurelius.sections import TokenizerRecipe
-from aurelius.vocabulary import BOS, BYTE_TOKENS, EOS, SINK, SPECIAL_TOKENS
+from aurelius.special_tokens import (
+    BOS,
+    BYTE_TOKENS,
+    EOS,
+    SINK,
+    SPECIAL_TOKENS,
+)
 
 SPACE = r"\u0009-\u000D\u001C-\u001F\u0020\u0085\u00A0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000\uFEFF"
 WORD = r"\p{L}\p{M}\p{N}'"

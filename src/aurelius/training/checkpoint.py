@@ -14,11 +14,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from aurelius.artifacts import read_json, sync, write_bytes, write_json
-from aurelius.artifacts import sha256 as file_sha256
+from aurelius.config.recipe import Recipe
 from aurelius.errors import ModelError, RunError
-from aurelius.model import Llama
-from aurelius.recipe import Recipe
+from aurelius.files import (
+    read_json,
+    sync,
+    write_bytes,
+    write_json,
+)
+from aurelius.files import sha256 as file_sha256
+from aurelius.model.llama import Llama
 
 MODEL, OPTIMIZER = "model.safetensors", "optimizer.safetensors"
 STATE = {"step", "seconds", "pending_losses", "made_from", "device", "threads", "processes", "pieces"} | {

@@ -15,14 +15,29 @@ import torch
 
 from aurelius import device as devices
 from aurelius import signals
-from aurelius.artifacts import sha256, versions
-from aurelius.errors import Interrupted, ModelError, RunError, TrainingDiverged
+from aurelius.config.recipe import Recipe
+from aurelius.data.tokens import Blocks, Stories
+from aurelius.errors import (
+    Interrupted,
+    ModelError,
+    RunError,
+    TrainingDiverged,
+)
+from aurelius.files import sha256
 from aurelius.progress import SILENT, Progress
-from aurelius.recipe import Recipe
-from aurelius.tokens import Blocks, Stories
-from aurelius.training import checkpoint, distribution, metrics, optimizers
+from aurelius.training import (
+    checkpoint,
+    metrics,
+)
+from aurelius.training import (
+    distributed as distribution,
+)
+from aurelius.training import (
+    optim as optimizers,
+)
 from aurelius.training.trainer import Trainer
 from aurelius.training.validation import packed_loss
+from aurelius.versions import versions
 
 
 def train(

@@ -9,8 +9,8 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, Protocol
 
-from aurelius.artifacts import write_bytes
 from aurelius.errors import RecipeError, RunError, first_line
+from aurelius.files import write_bytes
 
 METRICS = "metrics.jsonl"
 PROJECT = "aurelius"

@@ -8,16 +8,22 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from aurelius import device as devices
-from aurelius.errors import MemoryExhausted, ModelError, RecipeError, first_line
-from aurelius.folder import Folder
-from aurelius.model import Llama
-from aurelius.recipe import Recipe
-from aurelius.tokens import IGNORED, Blocks
-from aurelius.training import optimizers
-from aurelius.training.distribution import World
-from aurelius.training.feed import Feed
-from aurelius.training.graph import Captured, compiled
-from aurelius.training.workers import Workers
+from aurelius.config.recipe import Recipe
+from aurelius.data.feed import Feed
+from aurelius.data.tokens import Blocks
+from aurelius.errors import (
+    MemoryExhausted,
+    ModelError,
+    RecipeError,
+    first_line,
+)
+from aurelius.model.hf_folder import Folder
+from aurelius.model.llama import Llama
+from aurelius.special_tokens import IGNORED
+from aurelius.training import optim as optimizers
+from aurelius.training.cpu_threads import Workers
+from aurelius.training.cuda_graph import Captured, compiled
+from aurelius.training.distributed import World
 
 
 class Trainer:

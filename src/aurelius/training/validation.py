@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aurelius.data.tokens import Blocks
 from aurelius.progress import SILENT, Progress
-from aurelius.tokens import Blocks
 
 
 @dataclass(frozen=True)

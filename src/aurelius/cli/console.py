@@ -1,0 +1,180 @@
+"""What a person sees of long work: a live bar on a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console, RenderableType
+from rich.markup import escape
+from rich.progress import BarColumn, ProgressColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.progress import Task as BarTask
+from rich.table import Table
+from rich.text import Text
+
+from aurelius.progress import Progress, Task
+
+if TYPE_CHECKING:
+    from aurelius.parity.check import Row
+    from aurelius.tokenizer.inspect import Cut
+
+EVERY = 15.0  # seconds between plain lines
+COLOURS = ("blue", "magenta", "dark_green", "dark_red", "dark_cyan")  # of neighbouring tokens
+SHOWN = 400  # tokens
+REFRESH = 0.1  # seconds between changes of a bar
+
+
+def attach(console: Console) -> Progress:
+    """Return the reporter that suits where ``console`` writes."""
+    return LiveProgress(console) if console.is_terminal else PlainProgress(console)
+
+
+def rate(per_second: float) -> str:
+    """Write a rate with three digits at most: 812, 5.4k, 2.1M."""
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if per_second >= size:
+            return f"{per_second / size:.1f}{letter}"
+    return f"{per_second:.0f}" if per_second >= 10 else f"{per_second:.1f}"
+
+
+def duration(seconds: float) -> str:
+    """Write a duration: 45 s, 3 min 20 s, 2 h 5 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def cut_table(cut: "Cut", model: str) -> Iterator[RenderableType]:
+    """Yield what `tokenizer inspect` shows: the tokens in colours, their ids, and the figures."""
+    text, ids = Text(), Text(style="dim")
+    for number, (piece, id_) in enumerate(cut.pieces[:SHOWN]):
+        text.append(
+            piece.replace(" ", "␣").replace("\n", "↵\n"), style=f"on {COLOURS[number % len(COLOURS)]}"
+        )
+        ids.append(f"{id_} ")
+    yield text
+    yield ids
+    if len(cut.pieces) > SHOWN:
+        yield Text(f"(the first {SHOWN} of {len(cut.pieces):,} tokens of the first story)", style="dim")
+    table = Table.grid(padding=(0, 2))
+    table.add_row("tokenizer", f"{model}, {cut.vocab_size:,} tokens")
+    table.add_row("texts", f"{cut.texts:,}, {cut.bytes:,} bytes, {cut.tokens:,} tokens")
+    table.add_row("bytes a token", f"{cut.bytes_per_token:.3f}")
+    table.add_row("single bytes", f"{cut.by_bytes:,} tokens")
+    table.add_row("longest", Text(" ".join(map(repr, cut.longest))))
+    table.add_row("never used", Text(f"{len(cut.unused):,}: " + " ".join(map(repr, cut.unused[:20]))))
+    yield table
+
+
+def check_table(rows: "Iterable[Row]") -> Table:
+    """Return what `export --check` shows, a line for each runtime and file."""
+    table = Table(box=None, padding=(0, 1), header_style="bold")
+    for name in ("runtime", "version", "file"):
+        table.add_column(name)
+    for name in ("MB", "same ids", "logits apart", "bits/byte", "cost", "tokens/s"):
+        table.add_column(name, justify="right")
+    table.add_column("greedy story")
+    for row in rows:
+        table.add_row(
+            row.runtime,
+            row.version,
+            row.kind,
+            f"{row.bytes / 1e6:.1f}",
+            f"{row.ids[0]}/{row.ids[1]}" if row.ids else "-",
+            f"{row.logits:.1e}",
+            f"{row.bits_per_byte:.4f}",
+            f"{row.cost:+.2%}",
+            rate(row.tokens_per_second) if row.tokens_per_second else "-",
+            Text(row.greedy or "-", style="red" if row.problems else ""),
+        )
+    return table
+
+
+class _Reporting(Progress):
+    def __init__(self, console: Console):
+        self.console = console
+
+    def note(self, text: str) -> None:
+        """Print one line."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        """Print one line that stands out."""
+        self.console.print(f"[yellow]warning:[/] {escape(text)}", highlight=False, soft_wrap=True)
+
+
+class PlainProgress(_Reporting):
+    """A line now and then, for logs and pipes."""
+
+    @contextmanager
+    def task(self, title: str, total: int | None, unit: str, done: int = 0) -> Iterator[Task]:
+        """See `Progress.task`."""
+        yield _PlainTask(self, title, total, unit, done)
+
+
+class _PlainTask(Task):
+    def __init__(self, progress: PlainProgress, title: str, total: int | None, unit: str, done: int):
+        super().__init__(title, total, unit, done)
+        self.progress, self.first, self.info = progress, done, ""
+        self.started = self.shown = time.monotonic()
+
+    def advance(self, count: int = 1, info: str = "") -> None:
+        self.done += count
+        self.info = info or self.info
+        now = time.monotonic()
+        if now - self.shown < EVERY:
+            return
+        self.shown = now
+        speed = (self.done - self.first) / (now - self.started)
+        parts = [f"{self.done:,} {self.unit}", f"{rate(speed)} {self.unit}/s"]
+        if self.total:
+            parts[0] = f"{self.done / self.total:.0%} of {self.total:,} {self.unit}"
+            if speed:
+                parts.append(f"{duration((self.total - self.done) / speed)} left")
+        self.progress.note(f"{self.title}: {', '.join(parts + [self.info] * bool(self.info))}")
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: BarTask) -> Text:
+        return Text(f"{rate(task.speed or 0)} {task.fields['unit']}/s", style="cyan")
+
+
+class LiveProgress(_Reporting):
+    """A bar with rate and time left."""
+
+    @contextmanager
+    def task(self, title: str, total: int | None, unit: str, done: int = 0) -> Iterator[Task]:
+        """See `Progress.task`."""
+        columns = (
+            TextColumn("{task.description}"),
+            *([BarColumn(bar_width=24)] if self.console.width >= 100 else []),
+            TextColumn("{task.percentage:>3.0f}%"),
+            _Rate(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[info]}"),
+        )
+        with Bars(*columns, console=self.console, transient=True, speed_estimate_period=60) as bars:
+            handle = bars.add_task(title, total=total, completed=done, unit=unit, info="")
+            yield _LiveTask(bars, handle, title, total, unit, done)
+
+
+class _LiveTask(Task):
+    def __init__(self, bars: Bars, handle: TaskID, title: str, total: int | None, unit: str, done: int):
+        super().__init__(title, total, unit, done)
+        self.bars, self.handle = bars, handle
+        self.waiting, self.shown = 0, 0.0
+
+    def advance(self, count: int = 1, info: str = "") -> None:
+        self.done += count
+        self.waiting += count
+        now = time.monotonic()
+        if now - self.shown < REFRESH:
+            return
+        self.bars.advance(self.handle, self.waiting)
+        if info:
+            self.bars.update(self.handle, info=info)
+        self.waiting, self.shown = 0, now

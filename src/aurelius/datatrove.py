@@ -1,0 +1,36 @@
+"""A corpus that outgrows one machine: its stories are cleaned by the tasks of a datatrove executor.
+
+datatrove (https://github.com/huggingface/datatrove) starts the tasks, here or through Slurm, and repeats
+those that fail. Which shard a batch of stories becomes does not depend on the task that
+makes it, so the corpus is the same, byte for byte, as from one machine.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from aurelius.config.recipe import Recipe
+from aurelius.corpus import build as corpus
+from aurelius.pipeline.run import begin
+
+
+def clean(
+    recipe: "str | Path | Recipe", out: "str | Path", overrides: Mapping[str, Any] | None = None
+) -> Callable[..., Iterator[Any]]:
+    """Make the run folder, and return the step of a datatrove pipeline that cleans the recipe's stories.
+
+    Afterwards ``aurelius corpus OUT`` does the rest of the stage. The folder and the source must be where all
+    tasks see them.
+
+    Raises:
+        AureliusError: as `aurelius.run`.
+    """
+    folder = begin(recipe, out, overrides).folder.absolute()
+    corpus.begin(Recipe.load(folder), folder / "corpus")
+    return partial(_clean, str(folder))
+
+
+def _clean(folder: str, data: Any = None, rank: int = 0, world_size: int = 1) -> Iterator[Any]:
+    corpus.prepare(Recipe.load(folder), Path(folder) / "corpus", rank=rank, size=world_size)
+    yield from data or ()

@@ -1,0 +1,1 @@
+"""Models that evaluate and generate, and how they sample."""

@@ -1,0 +1,1 @@
+"""The Llama, its kernels for the CPU, and its files."""

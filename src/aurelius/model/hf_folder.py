@@ -1,0 +1,182 @@
+"""A stock Llama on disk, read without PyTorch: what the other exports are made from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from safetensors import SafetensorError, deserialize
+from tokenizers import Tokenizer
+
+from aurelius.config.sections import ModelRecipe
+from aurelius.errors import ModelError, some
+from aurelius.files import read_json
+from aurelius.tokenizer import load as tokenizers
+
+WEIGHTS = "model.safetensors"
+FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
+LAYER = {  # a layer's weights: the input's and the output's width
+    "self_attn.q_proj": ("d_model", "queries"),
+    "self_attn.k_proj": ("d_model", "keys"),
+    "self_attn.v_proj": ("d_model", "keys"),
+    "self_attn.o_proj": ("queries", "d_model"),
+    "mlp.gate_proj": ("d_model", "d_mlp"),
+    "mlp.up_proj": ("d_model", "d_mlp"),
+    "mlp.down_proj": ("d_mlp", "d_model"),
+}
+NORMS = ("input_layernorm", "post_attention_layernorm")
+EMBEDDING, LAST_NORM, HEAD = "model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"
+# What a configuration may say only if it says just this: our Llama, and so its exports, know nothing else.
+FIXED = {
+    "model_type": "llama",
+    "hidden_act": "silu",
+    "attention_bias": False,
+    "mlp_bias": False,
+    "tie_word_embeddings": True,
+}
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Configuration, weights (float32, by published name) and tokenizer of a Hugging Face folder."""
+
+    path: Path
+    config: dict[str, Any]
+    shape: ModelRecipe
+    weights: dict[str, NDArray[np.float32]]
+    tokenizer: Tokenizer
+
+    @classmethod
+    def read(cls, path: Path) -> "Folder":
+        """Read and check a folder.
+
+        Raises:
+            ModelError: it is no Llama with tied embeddings and no biases, weights are missing, unknown or of
+                another shape, or the tokenizer has ids that the model does not know.
+            RunError, TokenizerError: a file is missing or damaged.
+        """
+        config = read_json(path / "config.json")
+        if not isinstance(config, dict):
+            raise ModelError(f"{path / 'config.json'} is no table of values")
+        shape = read_shape(path, config)
+        weights = read_weights(path / WEIGHTS)
+        head = weights.pop(HEAD, None)
+        if head is not None and not np.array_equal(head, weights.get(EMBEDDING, [])):
+            raise ModelError(f"{path / WEIGHTS} has a head of its own; only tied embeddings are supported")
+        weights = {name: value for name, value in weights.items() if not name.endswith("rotary_emb.inv_freq")}
+        _check(path, weights, shapes(shape, config["vocab_size"]))
+        tokenizer = tokenizers.load(path / "tokenizer.json")
+        last = max(tokenizer.get_vocab().values(), default=0)
+        if last >= config["vocab_size"]:
+            raise ModelError(
+                f"{path / 'tokenizer.json'} has token {last}, the model knows {config['vocab_size']}; "
+                "this tokenizer does not belong to this model"
+            )
+        return cls(path, config, shape, weights, tokenizer)
+
+    @property
+    def vocab_size(self) -> int:
+        """Tokens the model knows."""
+        return self.config["vocab_size"]
+
+
+def read_weights(file: Path) -> dict[str, NDArray[np.float32]]:
+    """Return the tensors of a safetensors file in float32.
+
+    Raises:
+        ModelError: it is missing, damaged, sharded, or holds what is no finite number.
+    """
+    if not file.exists() and file.with_name(file.name + ".index.json").exists():
+        raise ModelError(
+            f"{file} is in several parts; save the model in one: save_pretrained(max_shard_size=...)"
+        )
+    try:
+        tensors = deserialize(file.read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{file} cannot be read: {error}") from None
+    found: dict[str, NDArray[np.float32]] = {}
+    for name, tensor in tensors:
+        kind = tensor["dtype"]
+        if kind == "BF16":  # the upper half of a float32
+            value = (np.frombuffer(tensor["data"], "<u2").astype("<u4") << 16).view("<f4")
+        elif kind in FLOATS:
+            value = np.frombuffer(tensor["data"], FLOATS[kind]).astype(np.float32)
+        else:
+            raise ModelError(f"{file}: {name} is of type {kind}; weights are float32, float16 or bfloat16")
+        if not np.isfinite(value).all():
+            raise ModelError(f"{file}: {name} holds what is no finite number")
+        found[name] = value.reshape(tensor["shape"])
+    return found
+
+
+def read_shape(path: Path, config: dict[str, Any]) -> ModelRecipe:
+    """Return a configuration's shape.
+
+    Raises:
+        ModelError: it lacks a value, or is none of a Llama as ours.
+    """
+    for name, value in FIXED.items():
+        found = config.get(name, value if name != "tie_word_embeddings" else False)
+        if found != value:
+            raise ModelError(f"{path / 'config.json'} has {name} {found!r}; only {value!r} is supported")
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if not isinstance(rope, dict):
+        raise ModelError(f"{path / 'config.json'} has rope_parameters {rope!r}, no table of values")
+    kind = rope.get("rope_type", rope.get("type", "default"))
+    if kind != "default":
+        raise ModelError(f"{path / 'config.json'} scales its rotary positions ({kind}); not supported")
+    try:
+        heads = config["num_attention_heads"]
+        shape = ModelRecipe(
+            layers=config["num_hidden_layers"],
+            d_model=config["hidden_size"],
+            d_mlp=config["intermediate_size"],
+            heads=heads,
+            kv_heads=config.get("num_key_value_heads") or heads,
+            context=config["max_position_embeddings"],
+            rope_theta=rope.get("rope_theta", config.get("rope_theta", 10000.0)),
+            norm_eps=config["rms_norm_eps"],
+        )
+        if config.get("head_dim") not in (None, shape.head_dim):
+            raise ValueError(f"head_dim {config['head_dim']} is not hidden_size / num_attention_heads")
+        if not isinstance(config["vocab_size"], int):
+            raise ValueError(f"vocab_size is {config['vocab_size']!r}")
+    except KeyError as error:
+        raise ModelError(f"{path / 'config.json'} lacks {error}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        problem = f"{where} {first['input']!r}: {first['msg']}" if where else first["msg"]
+        raise ModelError(f"{path / 'config.json'} has no shape that is supported: {problem}") from None
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"{path / 'config.json'} has no shape that is supported: {error}") from None
+    return shape
+
+
+def shapes(shape: ModelRecipe, vocab_size: int) -> dict[str, tuple[int, ...]]:
+    """Return every weight's published name and shape."""
+    D, E = shape.d_model, shape.head_dim
+    width = {"d_model": D, "d_mlp": shape.d_mlp, "queries": shape.heads * E, "keys": shape.kv_heads * E}
+    found: dict[str, tuple[int, ...]] = {EMBEDDING: (vocab_size, D), LAST_NORM: (D,)}
+    for layer in range(shape.layers):
+        for name, (inner, outer) in LAYER.items():
+            found[f"model.layers.{layer}.{name}.weight"] = (width[outer], width[inner])
+        for name in NORMS:
+            found[f"model.layers.{layer}.{name}.weight"] = (D,)
+    return found
+
+
+def _check(path: Path, weights: dict[str, NDArray[Any]], wanted: dict[str, tuple[int, ...]]) -> None:
+    where = path / WEIGHTS
+    if missing := sorted(set(wanted) - set(weights)):
+        raise ModelError(f"{where} lacks {len(missing)} weights that config.json asks for: {some(missing)}")
+    if extra := sorted(set(weights) - set(wanted)):
+        raise ModelError(
+            f"{where} has {len(extra)} weights that config.json does not know: {some(extra)}; "
+            "leaving them out would make another model"
+        )
+    for name, size in wanted.items():
+        if weights[name].shape != size:
+            raise ModelError(f"{where}: {name} is {list(weights[name].shape)}, config.json says {list(size)}")

@@ -1,0 +1,1 @@
+"""Whether every runtime that loads the exported model computes the same."""

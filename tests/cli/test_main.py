@@ -1,0 +1,254 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aurelius.cli import main as cli
+from tests.conftest import TINY, Alarm
+
+SETTINGS = [word for key, value in TINY.items() if key != "name" for word in ("--set", f"{key}={value}")]
+
+
+def call(capsys, *arguments: str) -> tuple[int, str, str]:
+    """Run a command; return its exit code, its output and its complaint."""
+    try:
+        code = cli.main(list(arguments))
+    except SystemExit as stop:  # argparse
+        code = int(stop.code or 0)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_run_ends_with_a_story_and_says_where_things_are(capsys):
+    code, out, err = call(capsys, "run", "pico", *SETTINGS, "--device", "cpu")
+    assert (code, err) == (0, "")
+    assert "Once upon a time, a little boy named Paco" in out
+    for words in ("bits per byte", "runs/pico", "evaluation/report.json", "export/huggingface"):
+        assert words in out
+    code, out, err = call(capsys, "run", "pico", *SETTINGS)
+    assert code == 0 and "nothing to do: runs/pico is up to date" in out
+    code, out, _ = call(capsys, "run", "runs/pico")
+    assert code == 0 and "nothing to do" in out
+
+
+def test_each_stage_has_its_verb(capsys, elsewhere: Path):
+    for verb, folder in (
+        ("corpus", "corpus"),
+        ("tokenizer", "tokenizer"),
+        ("pack", "tokens"),
+        ("train", "training"),
+    ):
+        code, _, err = call(capsys, verb, "pico", *SETTINGS, "--device", "cpu")
+        assert (code, err) == (0, "")
+        assert (elsewhere / "runs/pico" / folder / "manifest.json").is_file()
+    for verb, folder in (("evaluate", "evaluation"), ("export", "export/huggingface")):
+        assert call(capsys, verb, "runs/pico", "--device", "cpu")[0] == 0
+        assert (elsewhere / "runs/pico" / folder / "manifest.json").is_file()
+
+
+def test_generate_prints_the_story_and_nothing_else(capsys, tiny_run: Path):
+    first = call(capsys, "generate", str(tiny_run), "Once upon a time ", "--seed", "1")
+    again = call(capsys, "generate", str(tiny_run / "export/huggingface"), "Once upon a time", "--seed", "1")
+    assert first[0] == again[0] == 0
+    assert first[1] == again[1], "the run and its export tell the same story"
+    assert (
+        first[1].startswith("Once upon a time ")
+        and first[1].endswith("\n")
+        and first[1] == first[1].strip() + "\n"
+    )
+    assert "<" not in first[1]
+    hot = ("--temperature", "2", "--min-p", "0", "--top-k", "50", "--top-p", "0.9", "--max-tokens", "5")
+    assert call(capsys, "generate", str(tiny_run), *hot)[0] == 0
+
+
+def test_evaluate_on_a_file(capsys, tiny_run: Path, elsewhere: Path):
+    (elsewhere / "two.txt").write_text("A cat sat.\n<|endoftext|>\nA dog ran.\n<|endoftext|>\n")
+    for model in (tiny_run, tiny_run / "export/huggingface"):
+        code, out, _ = call(capsys, "evaluate", str(model), "--on", "two.txt", "--json")
+        figures = json.loads(out)
+        assert code == 0 and (figures["documents"], figures["bytes"]) == (2, 20)
+    code, out, _ = call(capsys, "evaluate", str(tiny_run), "--on", "two.txt")
+    assert code == 0 and "bits per byte" in out
+
+
+def test_recipes_show_and_doctor(capsys):
+    code, out, _ = call(capsys, "recipes")
+    assert code == 0 and [line.split()[0] for line in out.splitlines()][:3] == ["pico", "nano-4k", "nano"]
+    code, out, _ = call(capsys, "show", "pico", "--set", "training.steps=7")
+    assert code == 0 and "steps = 7" in out
+    for words in ("parameters        260,032", "tokens a step", "total tokens", "time here", "memory"):
+        assert words in out
+    code, out, _ = call(capsys, "doctor")
+    assert code == 0 and "torch" in out and "GFLOP/s" in out
+
+
+def test_help_does_not_wait_for_heavy_imports():
+    code = (
+        "import sys; from aurelius.cli.main import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'transformers', 'pydantic', 'pyarrow', 'numpy', 'rich', 'tokenizers'}\n"
+        "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "usage: aurelius" in done.stdout
+
+
+def test_python_gives_the_same(elsewhere: Path):
+    import aurelius
+
+    result = aurelius.run("pico", out="mine", overrides=TINY | {"corpus.stories": 300}, until="tokens")
+    assert result.done == ["corpus", "tokenizer", "tokens"] and result.folder == Path("mine")
+
+
+def mistakes(folder: Path) -> dict[str, tuple[list[str], str]]:
+    """Return mistakes of users: the command, and words of the answer."""
+    (folder / "empty.txt").write_bytes(b"")
+    (folder / "binary.txt").write_bytes(bytes(range(256)))
+    (folder / "one.txt").write_text("Once there was one story and no other one in all this file.")
+    (folder / "few.txt").write_text("A cat sat on a mat and saw a dog.\n\nA dog sat on a log and saw a cat.")
+    (folder / "typo.toml").write_text('name = "x"\n[training]\nstesp = 3\n')
+    (folder / "other").mkdir()
+    (folder / "other" / "recipe.toml").write_text("name = 'y")
+    (folder / "hf").mkdir()
+    (folder / "hf" / "config.json").write_text("{}")
+    return {
+        "missing corpus": (["run", "pico", "--corpus", "no.txt"], "no.txt is not there"),
+        "empty corpus": (["run", "pico", "--corpus", "empty.txt"], "is empty"),
+        "binary corpus": (["run", "pico", "--corpus", "binary.txt"], "zero byte stands in line 1"),
+        "one story": (["run", "pico", "--corpus", "one.txt"], "1 usable stories of 1 read"),
+        "few stories": (
+            ["run", "pico", "--corpus", "few.txt", "--set", "corpus.min_words=2"],
+            "a vocabulary of",
+        ),
+        "typo": (["run", "typo.toml"], "training.stesp"),
+        "typo in --set": (["run", "nano", "--set", "training.stesp=3"], "did you mean 'steps'"),
+        "no recipe": (["run", "nanoo"], "did you mean 'nano'"),
+        "not TOML": (["run", "other"], "is not TOML"),
+        "bad device": (["train", "pico", "--device", "gpu", *SETTINGS], "device 'gpu'"),
+        "bad minutes": (["run", "pico", "--minutes", "-1"], "above 0"),
+        "no minutes": (["run", "pico", "--minutes", "0"], "above 0"),
+        "no corpus named": (["run", "pico", "--corpus", ""], "corpus.source = ''"),
+        "a file for a folder": (["run", "pico", "--out", "one.txt"], "one.txt is a file"),
+        "two values": (["show", "pico", "--set", "training.steps=5\nx=3"], "one value at a time"),
+        "no model": (["generate", "nowhere"], "nowhere is not there"),
+        "broken model": (["generate", "hf"], "cannot be loaded"),
+        "bad sampling": (["generate", "nowhere", "--min-p", "2"], "--min-p 2"),
+        "evaluate on nothing": (["evaluate", "hf", "--on", "no.txt"], "no.txt is not there"),
+        "no verb": (["fly"], "invalid choice"),
+        "nothing": ([], "required"),
+    }
+
+
+CASES = (
+    "missing corpus", "empty corpus", "binary corpus", "one story", "few stories", "typo", "typo in --set",
+    "no recipe", "not TOML", "bad device", "bad minutes", "no minutes", "no corpus named",
+    "a file for a folder", "two values", "no model", "broken model", "bad sampling",
+    "evaluate on nothing", "no verb", "nothing",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_misuse_exits_2_with_one_clear_complaint(capsys, elsewhere: Path, case: str):
+    found = mistakes(elsewhere)
+    assert set(found) == set(CASES)
+    arguments, words = found[case]
+    code, _, err = call(capsys, *arguments)
+    assert code == 2
+    assert words in err
+    assert err.startswith("usage: ") or err.count("\n") == 1, "one line"
+    assert not (elsewhere / "runs/pico/training").exists()
+
+
+def test_another_recipes_folder_exits_2(capsys, tiny_run: Path):
+    code, _, err = call(capsys, "run", "nano", "--out", str(tiny_run))
+    assert (
+        code == 2
+        and "was made with another recipe" in err
+        and "model.d_model is 32 there and 128 here" in err
+    )
+
+
+def test_an_unwritable_folder_exits_1(capsys, elsewhere: Path):
+    (elsewhere / "file").write_text("")
+    code, _, err = call(capsys, "run", "pico", "--out", "file/run")
+    assert code == 1 and "Not a directory" in err and "file/run" in err
+
+
+LIMITED = (
+    "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+    "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2); "
+    "from aurelius.cli.main import main; sys.exit(main(sys.argv[2:]))"
+)
+
+
+@pytest.mark.parametrize("limit", [20_000, 60_000])  # bytes: stops the corpus, the checkpoint
+def test_a_write_that_fails_half_way_exits_1_and_can_be_gone_on_with(capsys, elsewhere: Path, limit: int):
+    command = [sys.executable, "-c", LIMITED, str(limit), "run", "pico", *SETTINGS]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1 and "File too large" in done.stderr and "Traceback" not in done.stderr
+    assert call(capsys, "run", "pico", *SETTINGS, "--device", "cpu")[0] == 0
+
+
+def test_a_mistake_does_not_spoil_the_folder(capsys, elsewhere: Path):
+    (elsewhere / "good.txt").write_text("\n\n".join(f"The cat number {n} sat on a mat." for n in range(99)))
+    assert call(capsys, "corpus", "pico", "--corpus", "tpyo.txt")[0] == 2
+    code, _, err = call(capsys, "corpus", "pico", "--corpus", "good.txt", "--set", "corpus.min_words=2")
+    assert (code, err) == (0, "")
+
+
+def test_options_without_meaning_are_refused(capsys, tiny_run: Path):
+    for arguments in (("--json",), ("--on", "x.txt", "--minutes", "1")):
+        code, _, err = call(capsys, "evaluate", str(tiny_run), *arguments)
+        assert code == 2 and "has no meaning" in err
+
+
+def test_generate_samples_as_the_run_says(capsys, tiny_run: Path, tmp_path: Path):
+    greedy = Path(shutil.copytree(tiny_run, tmp_path / "greedy"))
+    recipe = (greedy / "recipe.toml").read_text().replace("temperature = 0.5", "temperature = 0.0")
+    (greedy / "recipe.toml").write_text(recipe)
+    stories = {call(capsys, "generate", str(greedy), "One day", "--seed", str(n))[1] for n in range(4)}
+    assert len(stories) == 1
+    assert call(capsys, "generate", str(greedy), "a\udcff")[0] == 2
+
+
+def test_the_reader_of_a_pipe_may_go_away(tiny_run: Path):
+    command = f"{sys.executable} -m aurelius recipes | head -c 1"
+    done = subprocess.run(["bash", "-c", command + "; exit ${PIPESTATUS[0]}"], capture_output=True, text=True)
+    assert done.returncode in (0, 1) and done.stderr == ""
+
+
+def test_a_terminal_that_knows_few_characters(tiny_run: Path):
+    command = [sys.executable, "-m", "aurelius", "generate", str(tiny_run), "“Hello”", "--max-tokens", "2"]
+    env = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
+    assert done.returncode == 0 and done.stdout.startswith("?Hello?") and "Traceback" not in done.stderr
+
+
+def test_a_full_disk_exits_1(capsys, monkeypatch):
+    def full(_descriptor):
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(os, "fsync", full)
+    code, _, err = call(capsys, "run", "pico", *SETTINGS)
+    assert code == 1 and "No space left on device" in err and "free some space" in err
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_ctrl_c_exits_130_and_keeps_a_checkpoint(capsys, elsewhere: Path, monkeypatch):
+    monkeypatch.setattr(cli, "_progress", lambda: Alarm(signal.SIGINT, 5))
+    long = ["--set", "training.steps=100000", "--set", "training.checkpoint_every=100000"]
+    code, _, err = call(capsys, "run", "pico", *SETTINGS, *long, "--device", "cpu")
+    assert code == 130 and "stopped by SIGINT at step" in err
+    assert len(list((elsewhere / "runs/pico/training").glob("step-*"))) == 1

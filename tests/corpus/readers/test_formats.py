@@ -1,0 +1,121 @@
+import gzip
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from aurelius.corpus.readers import text as plain
+from aurelius.corpus.readers.sources import open_path
+from aurelius.corpus.readers.text import Reading
+from aurelius.errors import CorpusError
+
+
+def documents(path: Path, **options) -> list[str]:
+    return list(open_path(path, Reading(**options)).stories)
+
+
+def tar(path: Path, members: dict[str, str | bytes], mode: str = "w") -> Path:
+    with tarfile.open(path, mode) as file:  # pyright: ignore[reportCallIssue, reportArgumentType]
+        for name, content in members.items():
+            content = content if isinstance(content, bytes) else content.encode()
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            file.addfile(info, io.BytesIO(content))
+    return path
+
+
+def test_a_tar_of_json_shards_is_read_without_unpacking(tmp_path: Path):
+    """As the hub has TinyStories_all_data: data00.json and so on, each an array of objects."""
+    members = {
+        "data00.json": json.dumps([{"story": "One.", "source": "GPT-4"}, {"story": "\n\nTwo."}]),
+        "../../evil.json": json.dumps([{"story": "Three."}]),
+        "notes.md": "not read",
+        "more/a.txt": "Four.\n<|endoftext|>\nFive.",
+    }
+    with tarfile.open(tmp_path / "all.tar.gz", "w:gz") as tar:
+        for name, text in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(text)
+            tar.addfile(info, io.BytesIO(text.encode()))
+        link = tarfile.TarInfo("link.json")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+    assert documents(tmp_path / "all.tar.gz", column="story") == ["One.", "Two.", "Three.", "Four.", "Five."]
+    assert [path.name for path in tmp_path.iterdir()] == ["all.tar.gz"]
+    content = (tmp_path / "all.tar.gz").read_bytes()
+    (tmp_path / "cut.tgz").write_bytes(content[: len(content) // 2])
+    with pytest.raises(CorpusError, match=r"cut\.tgz"):
+        documents(tmp_path / "cut.tgz", column="story")
+
+
+@pytest.mark.parametrize("longest", [plain.LONGEST, 64])  # in memory, or as a file without a name
+def test_a_text_in_a_tar_is_read_as_it_is_outside(tmp_path: Path, monkeypatch, longest: int):
+    monkeypatch.setattr(plain, "LONGEST", longest)
+    text = "\n\n".join(f"Story {n}.\nIt ends." for n in range(20))
+    (tmp_path / "a.txt").write_text(text)
+    stories = documents(tmp_path / "a.txt")
+    assert len(stories) == 20
+    path = tar(tmp_path / "a.tar", {"a.txt": text, "b.txt": "One.\n\nStill one.\n<|endoftext|>\nTwo."})
+    assert documents(path) == [*stories, "One.\n\nStill one.", "Two."]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.txt", "id,story\n1,One.\n2,Two.\n", "is a table in CSV"),
+        ("a.txt", b"caf\xe9", "is not UTF-8 text: byte 0xe9 at 3"),
+        ("a.json", b'["caf\xe9"]', "is not UTF-8 text: byte 0xe9 at 5"),
+        ("a.json", json.dumps(["x" * 1001]), "row 1 is longer than"),
+        ("a.json", gzip.compress(b'["One."]'), "is packed with gzip; unpack it"),
+        ("a.jsonl", '["One."]', "begins with an array"),
+    ],
+)
+def test_what_is_wrong_in_a_tar_is_named(tmp_path: Path, monkeypatch, name: str, content, words: str):
+    monkeypatch.setattr(plain, "LONGEST", 1000)
+    with pytest.raises(CorpusError) as caught:
+        documents(tar(tmp_path / "all.tar", {name: content}))
+    assert f"all.tar: {name}" in str(caught.value) and words in str(caught.value)
+
+
+def test_replaced_bytes_in_a_tar(tmp_path: Path):
+    path = tar(tmp_path / "a.tar", {"a.json": b'["caf\xe9"]', "b.txt": b"caf\xe9"})
+    assert documents(path, errors="replace") == ["caf\ufffd"] * 2
+
+
+def test_a_tar_without_stories_names_what_it_holds(tmp_path: Path):
+    path = tar(tmp_path / "a.tar", {f"{n}.json.gz": b"" for n in range(9)})
+    with pytest.raises(CorpusError, match=r"but 0\.json\.gz, 1\.json\.gz, 2\.json\.gz and others \(packed"):
+        documents(path)
+    with pytest.raises(CorpusError, match=r"holds no \.json, \.jsonl or \.txt file, but nothing"):
+        documents(tar(tmp_path / "b.tar", {}))
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        b"",  # cut between two members
+        bytes(100),  # or within the end
+        b"x" * 512,  # or not a tar from there on
+        b"x" * 10_240,
+    ],
+)
+def test_a_tar_ends_with_zeros_or_is_cut_short(tmp_path: Path, end: bytes):
+    path = tar(tmp_path / "a.tar", {"a.txt": "One.", "b.txt": "Two."})
+    whole = path.read_bytes()
+    for size in (1024, 512 + 1024, 512 + 512 + 512):
+        path.write_bytes(whole[:2048] + bytes(size))
+        assert documents(path) == ["One.", "Two."]
+    path.write_bytes(whole[:1024] + end)
+    with pytest.raises(CorpusError, match=r"a\.tar is not a tar file, or cut short"):
+        documents(path)
+
+
+def test_a_tar_of_many_files_is_not_kept_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    opened: list[tarfile.TarFile] = []
+    real = tarfile.open
+    path = tar(tmp_path / "a.tar", {f"{n}.txt": f"Story {n}." for n in range(100)})
+    monkeypatch.setattr(tarfile, "open", lambda **options: opened.append(real(**options)) or opened[0])
+    assert len(documents(path)) == 100
+    assert len(vars(opened[0])["members"]) < 2

@@ -1,0 +1,70 @@
+"""Folders of causal language models, whole and not."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from aurelius.cli.main import main
+from aurelius.errors import ModelError
+from aurelius.inference.models import (
+    RunModel,
+    TransformersModel,
+    open_model,
+    sampling_of,
+)
+from aurelius.inference.sampling import Sampling
+
+
+@pytest.fixture
+def folder(tiny_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_run / "export/huggingface", tmp_path / "folder"))
+
+
+def change(file: Path, **values: object) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+def test_a_path_and_its_text_open_the_same(tiny_run: Path, folder: Path):
+    assert isinstance(open_model(tiny_run, "cpu"), RunModel)
+    assert isinstance(open_model(str(tiny_run), "cpu"), RunModel)
+    assert isinstance(open_model(folder, "cpu"), TransformersModel)
+
+
+def test_weights_that_are_not_there_are_not_made_up(folder: Path):
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: value for name, value in weights.items() if ".layers.1." not in name}
+    save_file(kept, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match=r"lacks weights that its config.json asks for: .*layers\.1\."):
+        open_model(folder, "cpu")
+
+
+def test_weights_are_not_left_out(folder: Path):
+    change(folder / "config.json", num_hidden_layers=1)
+    with pytest.raises(ModelError, match=r"weights that its config.json does not know: .*layers\.1\."):
+        open_model(folder, "cpu")
+
+
+def test_a_tokenizer_of_another_model(folder: Path, capsys: pytest.CaptureFixture):
+    table = json.loads((folder / "tokenizer.json").read_text())
+    words = table["model"]["vocab"]
+    table["model"]["vocab"] = {text: id_ + 5000 * (id_ >= 260) for text, id_ in words.items()}
+    (folder / "tokenizer.json").write_text(json.dumps(table))
+    assert main(["generate", str(folder), "e e e", "--device", "cpu"]) == 2
+    assert "the model knows 420; this tokenizer does not belong to this model" in capsys.readouterr().err
+
+
+def test_how_a_folder_samples():
+    assert sampling_of({"temperature": 0.9}, "x") == Sampling(), "it does not say that it samples"
+    stock = Sampling(temperature=0.8, min_p=0, top_k=50, top_p=1, max_new_tokens=128)
+    assert sampling_of({"do_sample": True, "temperature": 0.8, "min_p": None}, "x") == stock
+    own = Sampling(temperature=0.7, top_k=0, max_new_tokens=9)
+    assert sampling_of(own.model_dump() | {"do_sample": True}, "x") == own
+
+
+@pytest.mark.parametrize("wrong", [{"top_p": 0.0}, {"temperature": "hot"}, {"top_k": 5.5}, {"min_p": 1.5}])
+def test_sampling_that_cannot_be(wrong: dict):
+    with pytest.raises(ModelError, match=rf"^f/generation_config.json has {next(iter(wrong))} "):
+        sampling_of({"do_sample": True, **wrong}, "f/generation_config.json")

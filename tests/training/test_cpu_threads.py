@@ -1,0 +1,90 @@
+"""A step shared by threads is the step of one."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from aurelius.config.recipe import Recipe
+from aurelius.data.tokens import Blocks, Stories
+from aurelius.errors import Interrupted
+from aurelius.training.cpu_threads import Workers
+from aurelius.training.loop import train
+from aurelius.training.trainer import Trainer
+from tests.conftest import Alarm
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    """Give what sets the number of PyTorch's threads until the test ends."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def blocks(tiny_run: Path, tiny: Recipe) -> Blocks:
+    return Blocks(Stories.open(tiny_run / "tokens", "train"), tiny.model.context, 0)
+
+
+def test_results_come_in_order_from_threads_with_their_share(threads):
+    threads(4)
+
+    def work(number: int, delay: float) -> tuple[int, int, str]:
+        time.sleep(delay)
+        return number, torch.get_num_threads(), threading.current_thread().name
+
+    found = list(Workers(2).map(work, range(6), [0.1, 0, 0.05, 0, 0, 0]))
+    assert [number for number, *_ in found] == list(range(6))
+    assert {share for _, share, _ in found} == {2} and len({name for *_, name in found}) == 2
+    assert torch.get_num_threads() == 4, "only theirs"
+
+
+def test_an_error_comes_when_nobody_works_any_more():
+    ended = []
+
+    def work(number: int) -> None:
+        if number == 0:
+            raise MemoryError
+        time.sleep(0.2)
+        ended.append(number)
+
+    with pytest.raises(MemoryError):
+        list(Workers(2).map(work, range(50)))
+    count = len(ended)
+    assert count < 49, "what had not begun is left out"
+    time.sleep(0.5)
+    assert len(ended) == count
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_the_step_of_several_is_the_step_of_one(tiny: Recipe, blocks: Blocks, threads, optimizer: str):
+    """Also where four blocks cannot be shared evenly, and where a step has several pieces."""
+    found = {}
+    for count, accumulate in ((1, 1), (2, 1), (3, 1), (4, 2), (9, 4)):
+        threads(count)
+        recipe = tiny.with_(**{"training.optimizer": optimizer, "training.accumulate": accumulate})
+        trainer = Trainer(recipe, blocks, CPU)
+        assert (trainer.workers.count if trainer.workers else 1) == min(count, 4)
+        figures = [torch.stack(trainer.step()) for _ in range(5)]
+        found[count] = torch.stack(figures), trainer.model.state_dict()
+    figures, weights = found.pop(1)
+    for other_figures, other_weights in found.values():
+        torch.testing.assert_close(other_figures, figures, rtol=1e-4, atol=0)
+        for name, weight in weights.items():
+            torch.testing.assert_close(other_weights[name], weight, rtol=0, atol=2e-4)
+
+
+def test_stopped_and_run_again_ends_bit_for_bit_the_same(tiny, tiny_run: Path, tmp_path: Path, threads):
+    threads(2)
+    tokens = tiny_run / "tokens"
+    with pytest.raises(Interrupted):
+        train(tiny, tokens, tmp_path / "broken", device="cpu", progress=Alarm(15, 7))
+    ends = [train(tiny, tokens, tmp_path / name, device="cpu") for name in ("broken", "straight")]
+    first, second = ((end / "model.safetensors").read_bytes() for end in ends)
+    assert first == second
