@@ -43,8 +43,6 @@ def memory_errors(advice: str) -> Iterator[None]:
         raise MemoryExhausted(f"out of memory: {first_line(error)} {advice}") from error
 
 
-def precision(device: torch.device) -> AbstractContextManager:
-    """Return the context of training's forward pass: bf16 products on CUDA, float32 elsewhere."""
-    if device.type == "cuda":
-        return torch.autocast("cuda", torch.bfloat16)
-    return nullcontext()
+def precision(device: torch.device, bf16: bool) -> AbstractContextManager:
+    """Return the context of training's forward pass: matrix products in bf16, or all of it in float32."""
+    return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()

@@ -22,7 +22,9 @@ PARAMETERS = {
 
 
 def test_shipped_recipes_have_the_published_sizes():
-    shipped = {file.name for file in (files("aurelius.config") / "recipes").iterdir() if file.name.endswith(".toml")}
+    shipped = {
+        file.name for file in (files("aurelius.config") / "recipes").iterdir() if file.name.endswith(".toml")
+    }
     assert shipped == {f"{name}.toml" for name in recipes.NAMES}
     assert {name: Recipe.load(name).parameters for name in recipes.NAMES} == PARAMETERS
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from aurelius.config.recipe import Recipe
-from aurelius.model import cpu_kernels as fused
-from aurelius.model.llama import Llama, rotary, rotate
+from aurelius.model import cpu_kernels
+from aurelius.model.llama import Llama, rope_table, rotate
 from aurelius.special_tokens import BOS, IGNORED
 
 
@@ -35,18 +35,19 @@ def test_attention(batch: int, length: int, kv_heads: int, group: int, apart: bo
     torch.manual_seed(length)
     E, heads = 8, kv_heads * group
     shape = Recipe.load("pico").model.model_copy(update={"d_model": heads * E, "heads": heads})
-    turn = rotary(shape)[:, :length]
+    rope = rope_table(shape)[:, :length]
     qkv = torch.randn(batch, length, (heads + 2 * kv_heads) * E, requires_grad=True)
-    q, k, v = qkv.view(batch, length, -1, E).transpose(1, 2).split((heads, kv_heads, kv_heads), 1)
-    k, v = rotate(k, turn).repeat_interleave(group, 1), v.repeat_interleave(group, 1)
+    q, k, v = qkv.view(batch, length, -1, E).split((heads, kv_heads, kv_heads), 2)
+    q, k, v = rotate(q, rope).transpose(1, 2), rotate(k, rope).transpose(1, 2), v.transpose(1, 2)
+    k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
     mask = torch.ones(batch, 1, length, length, dtype=torch.bool).tril()
     story = None
     if apart:
         story = (torch.rand(batch, length) < 0.05).cumsum(1)
         mask &= (story[:, :, None] == story[:, None]).unsqueeze(1)
-    plain = F.scaled_dot_product_attention(rotate(q, turn), k, v, attn_mask=mask)
+    plain = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     agree(
-        fused.attention(qkv, turn, heads, kv_heads, fused.spans(batch, length, kv_heads, story)),
+        cpu_kernels.attention(qkv, rope, heads, kv_heads, cpu_kernels.spans(batch, length, kv_heads, story)),
         plain.transpose(1, 2).reshape(batch, length, -1),
         qkv,
     )
@@ -56,7 +57,7 @@ def test_norm():
     torch.manual_seed(0)
     x = torch.randn(2, 5, 16, requires_grad=True)
     weight = torch.randn(16, requires_grad=True)
-    agree(fused.rms_norm(x, weight, 1e-5), F.rms_norm(x, (16,), weight, 1e-5), x, weight)
+    agree(cpu_kernels.rms_norm(x, weight, 1e-5), F.rms_norm(x, (16,), weight, 1e-5), x, weight)
 
 
 def test_head_loss():
@@ -65,13 +66,13 @@ def test_head_loss():
     targets = torch.randint(0, 50, (30,))
     targets[::4] = IGNORED
     plain = F.cross_entropy(x @ weight.T, targets, reduction="sum")
-    agree(fused.head_loss(x, weight, targets), plain, x, weight)
+    agree(cpu_kernels.head_loss(x, weight, targets), plain, x, weight)
 
 
 def test_a_hopeless_target_costs_a_finite_loss():
     x = torch.tensor([[300.0]], requires_grad=True)
     weight = torch.tensor([[1.0], [-1.0]], requires_grad=True)
-    loss = fused.head_loss(x, weight, torch.tensor([1]))
+    loss = cpu_kernels.head_loss(x, weight, torch.tensor([1]))
     loss.backward()
     assert 87 < loss.item() < 88 and x.grad is not None and x.grad.item() == pytest.approx(2.0)
 
@@ -87,7 +88,7 @@ def test_the_whole_model(name: str, apart: bool, monkeypatch: pytest.MonkeyPatch
     parameters = list(model.parameters())
     loss = model.loss(ids, ids, BOS if apart else None)
     mine = torch.autograd.grad(loss, parameters)
-    monkeypatch.setattr(fused, "suits", lambda x: False)
+    monkeypatch.setattr(cpu_kernels, "applies", lambda x: False)
     plain = model.loss(ids, ids, BOS if apart else None)
     assert loss.item() == pytest.approx(plain.item(), rel=1e-6)
     for a, b in zip(mine, torch.autograd.grad(plain, parameters), strict=True):

@@ -1,10 +1,10 @@
-"""Parts of the model with gradients written by hand, for training on a CPU.
+"""Parts of the model with hand-written gradients, for training on a CPU.
 
-PyTorch's attention for CPUs multiplies in small tiles and recomputes the probabilities in the backward pass;
-at the contexts of tiny models it is faster to keep them, and what no query may see is not multiplied at all.
-RMSNorm and the loss take many passes over memory when their gradients are put together from single
-operations. Results are those of the plain operations up to float32 rounding; GPUs and inference use the plain
-ones.
+PyTorch's attention for CPUs works in small tiles and recomputes the probabilities in the backward pass. At
+the context lengths of tiny models it is faster to keep them, and to skip the keys that a mask rules out.
+RMSNorm and the loss make many passes over memory when autograd assembles their gradients from single
+operations. Results equal those of the plain operations up to float32 rounding; GPUs and inference use the
+plain ones.
 
 Shapes: B batch, T positions, D = d_model, H query heads, K key/value heads, G = H / K, E = head_dim,
 V vocabulary, N = B T.
@@ -20,18 +20,18 @@ from torch import Tensor
 
 from aurelius.special_tokens import IGNORED
 
-LONGEST = 1024  # positions; beyond, keeping T² probabilities costs more memory than it saves time
+LONGEST = 1024  # positions; beyond that, keeping T² probabilities costs more memory than it saves time
 ROWS = 104  # query positions at once: a quarter of the card's context, small enough for the cache
 
 
-def suits(x: Tensor) -> bool:
-    """Whether to use these for activations ``x`` [B, T, ...]."""
+def applies(x: Tensor) -> bool:
+    """Whether activations ``x`` [B, T, ...] are to go through these kernels."""
     return x.device.type == "cpu" and torch.is_grad_enabled() and x.shape[1] <= LONGEST
 
 
 @dataclass(frozen=True)
 class Span:
-    """Queries ``first`` to ``last`` of some heads ([B, K] flattened), whose keys begin at ``begin``."""
+    """Queries ``first`` to ``last`` of some heads ([B, K] flattened); their keys start at ``begin``."""
 
     heads: slice
     begin: int
@@ -44,49 +44,49 @@ class Span:
 
     @property
     def keys(self) -> slice:
-        """The positions of the span's keys; those after its last query are never looked at."""
+        """The positions of the span's keys; none lies after its last query."""
         return slice(self.begin, self.last)
 
 
 def spans(B: int, T: int, K: int, story: Tensor | None = None) -> list[Span]:
-    """Return what attends to what: each position to its past, or to its past within its ``story`` [B, T]."""
+    """Return the causal mask as spans; with ``story`` [B, T], attention stays within each story."""
     if story is None:
         return [Span(slice(0, B * K), 0, first, min(first + ROWS, T)) for first in range(0, T, ROWS)]
-    found = []
+    result = []
     for row, numbers in enumerate(story):
         bounds = [0, *(numbers.diff().nonzero().flatten() + 1).tolist(), T]
         heads = slice(row * K, (row + 1) * K)
         for begin, end in pairwise(bounds):
             for first in range(begin, end, ROWS):
-                found.append(Span(heads, begin, first, min(first + ROWS, end)))
-    return found
+                result.append(Span(heads, begin, first, min(first + ROWS, end)))
+    return result
 
 
 class _Attention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, qkv: Tensor, turn: Tensor, heads: int, kv_heads: int, which: list[Span]) -> Tensor:
+    def forward(ctx: Any, qkv: Tensor, rope: Tensor, heads: int, kv_heads: int, mask: list[Span]) -> Tensor:
         B, T, width = qkv.shape
         K, G = kv_heads, heads // kv_heads
         E = width // (heads + 2 * K)
         q, k, v = _heads(qkv, K, G, E)
-        q = _turn(q, turn, 1, qkv.new_empty(B, K, T, G, E)).view(B * K, T * G, E).mul_(E**-0.5)
-        k = _turn(k, turn, 1, qkv.new_empty(B, K, T, 1, E)).view(B * K, T, E)
+        q = _rotate(q, rope, 1, qkv.new_empty(B, K, T, G, E)).view(B * K, T * G, E).mul_(E**-0.5)
+        k = _rotate(k, rope, 1, qkv.new_empty(B, K, T, 1, E)).view(B * K, T, E)
         v = v.reshape(B * K, T, E)
         y = torch.empty_like(q)
         probabilities = []
-        for span in which:
+        for span in mask:
             h, rows, keys, count = span.heads, span.rows(G), span.keys, span.last - span.first
             scores = torch.bmm(q[h, rows], k[h, keys].mT)
             scores.view(-1, count, G, scores.shape[2])[..., -count:].add_(_future(count))
             probabilities.append(torch.softmax(scores, -1))
             torch.bmm(probabilities[-1], v[h, keys], out=y[h, rows])
-        ctx.save_for_backward(q, k, v, y, turn, *probabilities)
-        ctx.shape, ctx.spans = (B, T, K, G, E), which
+        ctx.save_for_backward(q, k, v, y, rope, *probabilities)
+        ctx.shape, ctx.spans = (B, T, K, G, E), mask
         return y.view(B, K, T, G * E).transpose(1, 2).reshape(B, T, heads * E)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, y, turn, *probabilities = ctx.saved_tensors
+        q, k, v, y, rope, *probabilities = ctx.saved_tensors
         B, T, K, G, E = ctx.shape
         dy = gradients[0].reshape(B, T, K, G * E).transpose(1, 2).reshape(B * K, T * G, E)
         inner = torch.linalg.vecdot(dy, y).unsqueeze(-1)
@@ -100,23 +100,23 @@ class _Attention(torch.autograd.Function):
             dv[h, keys].baddbmm_(p.mT, dy[h, rows])
         out = dy.new_empty(B, T, (K * G + 2 * K) * E)
         to_q, to_k, to_v = _heads(out, K, G, E)
-        _turn(dq.mul_(E**-0.5).view(B, K, T, G, E), turn, -1, to_q)
-        _turn(dk.view(B, K, T, 1, E), turn, -1, to_k)
+        _rotate(dq.mul_(E**-0.5).view(B, K, T, G, E), rope, -1, to_q)
+        _rotate(dk.view(B, K, T, 1, E), rope, -1, to_k)
         to_v.copy_(dv.view(B, K, T, 1, E))
         return out, None, None, None, None
 
 
-def attention(qkv: Tensor, turn: Tensor, heads: int, kv_heads: int, which: list[Span]) -> Tensor:
+def attention(qkv: Tensor, rope: Tensor, heads: int, kv_heads: int, mask: list[Span]) -> Tensor:
     """Rotate queries and keys, attend causally; [B, T, (H + 2K) E] to [B, T, H E].
 
     Args:
-        qkv: queries, keys and values side by side.
-        turn: cosines and sines [2, T, E] of the rotary embedding.
+        qkv: queries, keys and values, concatenated.
+        rope: cosines and sines [2, T, E] of the rotary embedding.
         heads: H.
         kv_heads: K.
-        which: see `spans`.
+        mask: see `spans`.
     """
-    return _Attention.apply(qkv, turn, heads, kv_heads, which)  # pyright: ignore[reportReturnType]
+    return _Attention.apply(qkv, rope, heads, kv_heads, mask)  # pyright: ignore[reportReturnType]
 
 
 def _heads(qkv: Tensor, K: int, G: int, E: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -130,9 +130,9 @@ def _heads(qkv: Tensor, K: int, G: int, E: int) -> tuple[Tensor, Tensor, Tensor]
     )
 
 
-def _turn(x: Tensor, turn: Tensor, sign: int, out: Tensor) -> Tensor:
+def _rotate(x: Tensor, rope: Tensor, sign: int, out: Tensor) -> Tensor:
     """Rotate the pairs (i, i + E/2) of [B, K, T, G, E] into ``out``; backwards where ``sign`` is -1."""
-    cos, sin = turn.unsqueeze(2).chunk(2)  # each [1, T, 1, E]
+    cos, sin = rope.unsqueeze(2).chunk(2)  # each [1, T, 1, E]
     half = x.shape[-1] // 2
     torch.mul(x, cos, out=out)
     out[..., :half].addcmul_(x[..., half:], sin[..., half:], value=-sign)
@@ -175,7 +175,7 @@ class _HeadLoss(torch.autograd.Function):
         scored = (targets != IGNORED).unsqueeze(1)
         index = targets.clamp(min=0).unsqueeze(1)
         p = torch.softmax(x @ weight.T, -1)
-        # A target less likely than the smallest normal number counts as that: 87 nats.
+        # A probability below the smallest normal number counts as that number: 87 nats.
         at = p.gather(1, index).clamp_(min=torch.finfo(p.dtype).tiny).log_()
         p.scatter_add_(1, index, torch.full_like(at, -1.0)).mul_(scored)
         ctx.save_for_backward(p @ weight, p.T @ x)
@@ -190,7 +190,7 @@ class _HeadLoss(torch.autograd.Function):
 def head_loss(x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     """Return the summed negative log-likelihood (nats) of ``targets`` [N], logits being ``x`` ``weight``ᵀ.
 
-    ``x`` is [N, D], ``weight`` [V, D]; IGNORED targets are left out. The gradients are made at once, in the
-    memory of the logits.
+    ``x`` is [N, D], ``weight`` [V, D]; IGNORED targets count nothing. The gradients are computed at
+    once, in the memory of the logits.
     """
     return _HeadLoss.apply(x, weight, targets)  # pyright: ignore[reportReturnType]

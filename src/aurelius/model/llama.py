@@ -1,10 +1,10 @@
-"""Llama (Touvron et al. 2023, arXiv 2302.13971), as lean as training wants it.
+"""Llama (Touvron et al. 2023, arXiv 2302.13971), no larger than training needs it.
 
-The weights carry the published names, so a state dict is a stock ``LlamaForCausalLM`` checkpoint: RMSNorm
-before each part, rotary positions in the half-split layout, grouped-query attention (arXiv 2305.13245),
+Parameters carry the published names, so a state dict is a stock ``LlamaForCausalLM`` checkpoint: pre-norm
+RMSNorm, rotary position embedding in the half-split layout, grouped-query attention (arXiv 2305.13245),
 SwiGLU, tied embeddings, no biases.
 
-Shapes: B batch, T positions, D = d_model, H query heads, K key/value heads, E = head_dim, V vocabulary.
+Shapes: B sequences, T positions, D = d_model, H query heads, K key/value heads, E = head_dim, V vocabulary.
 """
 
 import math
@@ -12,18 +12,21 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 from aurelius.config.sections import ModelRecipe
-from aurelius.model import cpu_kernels as fused
+from aurelius.model import cpu_kernels
 from aurelius.special_tokens import BOS
 
-# What each position attends to: its past (None), a mask of [B, 1, T, T] or [T, seen + T], or, where a CPU
-# trains, the spans that are multiplied.
-Seen = Tensor | list[fused.Span] | None
+FLEX_HEAD_DIM = 16  # the smallest that FlexAttention compiles
+
+# Which positions attend to which: None is causal; a boolean mask broadcasts to [B, H, T, keys]; a BlockMask
+# is for compiled training on a GPU; a list of spans is for training on a CPU.
+Mask = Tensor | BlockMask | list[cpu_kernels.Span] | None
 
 
 class Cache:
-    """Keys and values [B, K, T, E] of the positions a model has seen, for one generation."""
+    """Keys and values [B, K, T, E] of the positions so far, for one generation."""
 
     def __init__(self, layers: int):
         self.layers: list[tuple[Tensor, Tensor] | None] = [None] * layers
@@ -31,9 +34,9 @@ class Cache:
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Append the new positions of one layer; return all of them."""
-        seen = self.layers[layer]
-        if seen is not None:
-            k, v = torch.cat((seen[0], k), 2), torch.cat((seen[1], v), 2)
+        past = self.layers[layer]
+        if past is not None:
+            k, v = torch.cat((past[0], k), 2), torch.cat((past[1], v), 2)
         self.layers[layer] = (k, v)
         return k, v
 
@@ -48,9 +51,9 @@ class Norm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, T, D] to [B, T, D]."""
-        if fused.suits(x):
-            return fused.rms_norm(x, self.weight, self.eps)
-        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        if cpu_kernels.applies(x):
+            return cpu_kernels.rms_norm(x, self.weight, self.eps)
+        return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)
 
 
 class Attention(nn.Module):
@@ -64,24 +67,25 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(shape.d_model, shape.kv_heads * shape.head_dim, bias=False)
         self.o_proj = nn.Linear(shape.heads * shape.head_dim, shape.d_model, bias=False)
 
-    def forward(self, x: Tensor, turn: Tensor, seen: Seen, cache: Cache | None, layer: int) -> Tensor:
+    def forward(self, x: Tensor, rope: Tensor, mask: Mask, cache: Cache | None, layer: int) -> Tensor:
         """Map [B, T, D] to [B, T, D]."""
         B, T, _ = x.shape
-        # One product instead of three; joining the weights costs next to nothing.
+        # One product instead of three; concatenating the weights costs next to nothing.
         qkv = F.linear(x, torch.cat((self.q_proj.weight, self.k_proj.weight, self.v_proj.weight)))
-        if isinstance(seen, list):
-            return self.o_proj(fused.attention(qkv, turn, self.heads, self.kv_heads, seen))
-        sizes = (self.heads, self.kv_heads, self.kv_heads)
-        q, k, v = qkv.view(B, T, -1, self.head_dim).transpose(1, 2).split(sizes, 1)  # [B, H or K, T, E]
-        q, k = rotate(q, turn), rotate(k, turn)
+        if isinstance(mask, list):
+            return self.o_proj(cpu_kernels.attention(qkv, rope, self.heads, self.kv_heads, mask))
+        qk, v = qkv.view(B, T, -1, self.head_dim).split((self.heads + self.kv_heads, self.kv_heads), 2)
+        # Rotated before the transposition, so that the output of attention needs no copy.
+        q, k = rotate(qk, rope).split((self.heads, self.kv_heads), 2)
+        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # [B, H or K, T, E]
         if cache is not None:
             k, v = cache.extend(layer, k, v)
-        # Queries of one group sit beside each other, as enable_gqa and the published weights have it.
-        group = self.heads // self.kv_heads
-        k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
-        causal = seen is None and k.shape[2] == T
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, is_causal=causal)
-        return self.o_proj(y.transpose(1, 2).reshape(B, T, -1))
+        if isinstance(mask, BlockMask):
+            y = flex_attention(q, k, v, block_mask=mask, enable_gqa=True)
+        else:
+            causal = mask is None and k.shape[2] == T
+            y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=True)
+        return self.o_proj(y.transpose(1, 2).reshape(B, T, -1))  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class MLP(nn.Module):
@@ -95,7 +99,9 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, T, D] to [B, T, D]."""
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        # One product instead of two, as in attention.
+        gate, up = F.linear(x, torch.cat((self.gate_proj.weight, self.up_proj.weight))).chunk(2, -1)
+        return self.down_proj(F.silu(gate) * up)
 
 
 class Layer(nn.Module):
@@ -108,14 +114,14 @@ class Layer(nn.Module):
         self.post_attention_layernorm = Norm(shape)
         self.mlp = MLP(shape)
 
-    def forward(self, x: Tensor, turn: Tensor, seen: Seen, cache: Cache | None, layer: int) -> Tensor:
+    def forward(self, x: Tensor, rope: Tensor, mask: Mask, cache: Cache | None, layer: int) -> Tensor:
         """Map [B, T, D] to [B, T, D]."""
-        x = x + self.self_attn(self.input_layernorm(x), turn, seen, cache, layer)
+        x = x + self.self_attn(self.input_layernorm(x), rope, mask, cache, layer)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
 class Body(nn.Module):
-    """Everything below the head; it is called ``model`` in the published names."""
+    """Everything below the head, called ``model`` in the published names."""
 
     def __init__(self, shape: ModelRecipe, vocab_size: int):
         super().__init__()
@@ -131,46 +137,54 @@ class Llama(nn.Module):
         super().__init__()
         self.shape, self.vocab_size = shape, vocab_size
         self.model = Body(shape, vocab_size)
-        # One buffer, cosines and sines [2, context, E]; it is not saved, being computed.
-        self.register_buffer("turn", rotary(shape), persistent=False)
+        # Cosines and sines [2, context, E]; computed, so not part of a checkpoint.
+        self.register_buffer("rope", rope_table(shape), persistent=False)
 
     def forward(self, ids: Tensor, cache: Cache | None = None, begin: int | None = None) -> Tensor:
         """Map token ids [B, T] to logits [B, T, V].
 
-        With a cache the ids follow the positions it holds (``cache.length + T`` may be at most the context);
-        where ``begin`` is the id that begins stories, they do not see each other.
+        With a cache the ids follow the positions it holds (``cache.length + T`` is at most the context). With
+        ``begin``, the id that begins a story, attention stays within each story.
         """
         return F.linear(self.hidden(ids, cache, begin), self.model.embed_tokens.weight)
 
     def hidden(self, ids: Tensor, cache: Cache | None = None, begin: int | None = None) -> Tensor:
-        """Map token ids [B, T] to what the head reads [B, T, D]."""
-        first = cache.length if cache is not None else 0
+        """Map token ids [B, T] to the input of the head [B, T, D]."""
+        past = cache.length if cache is not None else 0
         T = ids.shape[1]
-        turn = self.get_buffer("turn")[:, first : first + T]
+        rope = self.get_buffer("rope")[:, past : past + T]
         x = self.model.embed_tokens(ids)
-        seen = self._seen(ids, x, first, begin)
+        if torch.is_autocast_enabled(x.device.type):  # half the memory traffic of a float32 residual stream
+            x = x.to(torch.get_autocast_dtype(x.device.type))
+        mask = self._mask(ids, x, past, begin)
         for number, layer in enumerate(self.model.layers):
-            x = layer(x, turn, seen, cache, number)
+            x = layer(x, rope, mask, cache, number)
         if cache is not None:
             cache.length += T
         return self.model.norm(x)
 
-    def _seen(self, ids: Tensor, x: Tensor, first: int, begin: int | None) -> Seen:
+    def _mask(self, ids: Tensor, x: Tensor, past: int, begin: int | None) -> Mask:
         B, T = ids.shape
-        story = None if begin is None else stories(ids, begin)
-        if not first and fused.suits(x):
-            return fused.spans(B, T, self.shape.kv_heads, story)
+        story = None if begin is None else story_numbers(ids, begin)
+        if not past and cpu_kernels.applies(x):
+            return cpu_kernels.spans(B, T, self.shape.kv_heads, story)
+        if story is not None and torch.compiler.is_compiling() and self.shape.head_dim >= FLEX_HEAD_DIM:
+
+            def same_story(b: Tensor, h: Tensor, query: Tensor, key: Tensor) -> Tensor:
+                return (query >= key) & (story[b, query] == story[b, key])
+
+            return create_block_mask(same_story, B, None, T, T, x.device)
         if story is not None:
             return (story.unsqueeze(2) == story.unsqueeze(1)).tril_().unsqueeze(1)
-        if first and T > 1:
-            return torch.ones(T, first + T, dtype=torch.bool, device=ids.device).tril(first)
+        if past and T > 1:
+            return torch.ones(T, past + T, dtype=torch.bool, device=ids.device).tril(past)
         return None
 
     def loss(self, ids: Tensor, targets: Tensor, begin: int | None = None) -> Tensor:
-        """Return the summed negative log-likelihood (nats) of ``targets`` [B, T], IGNORED ones left out."""
+        """Return the negative log-likelihood (nats) of ``targets`` [B, T], summed; IGNORED count nothing."""
         x, head = self.hidden(ids, begin=begin), self.model.embed_tokens.weight
-        if fused.suits(x):
-            return fused.head_loss(x.flatten(0, 1), head, targets.flatten())
+        if cpu_kernels.applies(x):
+            return cpu_kernels.head_loss(x.flatten(0, 1), head, targets.flatten())
         logits = F.linear(x, head).float()
         return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum")
 
@@ -190,23 +204,23 @@ class Llama(nn.Module):
                 parameter.copy_(torch.randn(parameter.shape, generator=random) * std)
 
 
-def stories(ids: Tensor, begin: int = BOS) -> Tensor:
-    """Number the stories of blocks [B, T]; ``begin`` begins one, ``<sink>`` is part of what follows it."""
+def story_numbers(ids: Tensor, begin: int = BOS) -> Tensor:
+    """Number the stories of blocks [B, T]: ``begin`` begins one, ``<sink>`` is part of what follows it."""
     number = (ids == begin).cumsum(1)
     number[:, 0] = number[:, 1] if ids.shape[1] > 1 else 0
     return number
 
 
-def rotary(shape: ModelRecipe) -> Tensor:
-    """Return cosines and sines [2, context, E] of the rotary embedding (Su et al. 2021, arXiv 2104.09864)."""
+def rope_table(shape: ModelRecipe) -> Tensor:
+    """Return the rotary embedding's cosines and sines [2, context, E] (Su et al. 2021, arXiv 2104.09864)."""
     frequencies = 1.0 / shape.rope_theta ** (torch.arange(0, shape.head_dim, 2).float() / shape.head_dim)
     angles = torch.outer(torch.arange(shape.context).float(), frequencies)
     angles = torch.cat((angles, angles), 1)
     return torch.stack((angles.cos(), angles.sin()))
 
 
-def rotate(x: Tensor, turn: Tensor) -> Tensor:
-    """Turn each pair (i, i + E/2) of [B, H, T, E] by its position's angle."""
-    cos, sin = turn
+def rotate(x: Tensor, rope: Tensor) -> Tensor:
+    """Rotate each pair (i, i + E/2) of [B, T, H, E] by the angle of its position; ``rope`` is [2, T, E]."""
+    cos, sin = rope.unsqueeze(2)  # each [T, 1, E]
     low, high = x.chunk(2, -1)
-    return x * cos + torch.cat((-high, low), -1) * sin
+    return (x * cos + torch.cat((-high, low), -1) * sin).to(x.dtype)

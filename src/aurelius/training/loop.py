@@ -17,24 +17,11 @@ from aurelius import device as devices
 from aurelius import signals
 from aurelius.config.recipe import Recipe
 from aurelius.data.tokens import Blocks, Stories
-from aurelius.errors import (
-    Interrupted,
-    ModelError,
-    RunError,
-    TrainingDiverged,
-)
+from aurelius.errors import Interrupted, ModelError, RunError, TrainingDiverged
 from aurelius.files import sha256
 from aurelius.progress import SILENT, Progress
-from aurelius.training import (
-    checkpoint,
-    metrics,
-)
-from aurelius.training import (
-    distributed as distribution,
-)
-from aurelius.training import (
-    optim as optimizers,
-)
+from aurelius.training import checkpoint, metrics, schedule
+from aurelius.training import distributed as distribution
 from aurelius.training.trainer import Trainer
 from aurelius.training.validation import packed_loss
 from aurelius.versions import versions
@@ -158,7 +145,7 @@ def train(
                 record(
                     loss=round(mean, 5),
                     gradient_norm=round(norm, 4),
-                    rate=round(optimizers.rate(trainer.done - 1, settings), 5),
+                    rate=round(schedule.rate(trainer.done - 1, settings), 5),
                     tokens_per_second=round((trainer.done - counted) * per_step / (now - clock)),
                     seconds=round(now - started, 2),
                 )

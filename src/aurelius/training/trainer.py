@@ -20,10 +20,12 @@ from aurelius.errors import (
 from aurelius.model.hf_folder import Folder
 from aurelius.model.llama import Llama
 from aurelius.special_tokens import IGNORED
-from aurelius.training import optim as optimizers
 from aurelius.training.cpu_threads import Workers
 from aurelius.training.cuda_graph import Captured, compiled
 from aurelius.training.distributed import World
+from aurelius.training.optim import registry as optimizers
+from aurelius.training.optim.how import How
+from aurelius.training.schedule import rate
 
 
 class Trainer:
@@ -40,8 +42,18 @@ class Trainer:
         device: torch.device,
         world: World | None = None,
         recorded: bool = True,
+        bf16: bool | None = None,
     ):
-        """Begin a training; on one GPU its steps are ``recorded``, unless several share them."""
+        """Begin a training.
+
+        Args:
+            recipe: its ``[model]`` and ``[training]`` are read, and ``tokenizer.vocab_size``.
+            blocks: what to train on.
+            device: where.
+            world: the processes that train together.
+            recorded: compile the step and record it as a CUDA graph, on one GPU that no process shares.
+            bf16: matrix products in bf16; by default on CUDA.
+        """
         self.recipe, self.device, self.world = recipe.training, device, world or World(alone=True)
         if self.recipe.batch % self.world.size:
             raise RecipeError(
@@ -56,11 +68,12 @@ class Trainer:
             self.model = Llama(recipe.model, recipe.tokenizer.vocab_size)
             self.model.initialise(self.recipe.seed)
             self.model.to(device)
+        self.bf16 = device.type == "cuda" if bf16 is None else bf16
         recorded = recorded and device.type == "cuda" and self.world.size == 1
         count = min(torch.get_num_threads(), self.share)
         shared = device.type == "cpu" and self.world.size == 1 and count > 1
         self.workers = Workers(count) if shared else None
-        self.optimizers = optimizers.build(self.model, self.recipe, recorded, self.workers)
+        self.optimizers = optimizers.build(self.model, self.recipe, How(recorded, self.workers, self.bf16))
         self.done = 0  # steps
         self._loss = (
             compiled(self.model.loss, device) if recorded else _shared(self.model, device, self.world)
@@ -87,7 +100,7 @@ class Trainer:
         Raises:
             MemoryExhausted: the batch does not fit; the message says what to change.
         """
-        optimizers.set_rate(self.optimizers, optimizers.rate(self.done, self.recipe))
+        optimizers.set_rate(self.optimizers, rate(self.done, self.recipe))
         try:
             with devices.memory_errors(""), self.workers.alone() if self.workers else nullcontext():
                 inputs, targets = self.feed.batch(self.done * self.recipe.batch, self.recipe.batch)
@@ -134,7 +147,7 @@ class Trainer:
         ):
             if isinstance(self._loss, DistributedDataParallel):
                 self._loss.require_backward_grad_sync = number == last
-            with devices.precision(self.device):
+            with devices.precision(self.device, self.bf16):
                 part = self._loss(ids, wanted, self.begin) / count
             # The processes' gradients are averaged, and their sum is wanted.
             (part * self.world.size).backward()
@@ -247,7 +260,7 @@ def _shared(model: Llama, device: torch.device, world: World):
         return model.loss
     module = _Loss(model)
     # The table of the rotary embedding never changes; DDP would send it round at every step.
-    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, ["model.turn"])
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, ["model.rope"])
     return DistributedDataParallel(
         module, device_ids=[device.index] if device.type == "cuda" else None, gradient_as_bucket_view=True
     )
