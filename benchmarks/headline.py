@@ -5,8 +5,8 @@ Trainer on the same batch afterwards. Nothing comes from the network:
 
     python benchmarks/headline.py --out runs/headline --json headline.json
 
-The attention mask spans the whole block, as the card's does. The JSON is written after each part, so a run that
-is cut off leaves what it has measured; the same command resumes it.
+The attention mask spans the whole block, as the card's does. The JSON is written after each part, so a run
+that is cut off leaves what it has measured; the same command resumes it.
 """
 
 import argparse

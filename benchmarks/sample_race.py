@@ -1,14 +1,14 @@
 """How well `large` can learn from 21,000 stories: the training samples alone, gone through many times.
 
-About 5 million tokens for 9.9 million parameters, so data is what is short, and what counts is how a model is
-kept from memorising: weight decay up to thirty times the usual (Kim et al. 2025, arXiv 2509.14786), the number
-of epochs, and an average of the weights. Settings are chosen on a tenth of the training samples, and the best
-one is scored once on the validation sample:
+About 5 million tokens for 9.9 million parameters: data is scarce, and what counts is how well a model is
+kept from memorising: weight decay up to 30 times the usual (Kim et al. 2025, arXiv 2509.14786), the number
+of epochs, and weight averaging. Settings are chosen on a tenth of the training samples, and the best one is
+scored once on the validation sample:
 
     python benchmarks/sample_race.py SAMPLES --seconds 80 --json race.json
 
-SAMPLES is the folder with the three samples of TinyStories. Decays are tried first, then longer trainings while
-they help. The JSON is written after each training.
+SAMPLES is the folder with the three samples of TinyStories. Weight decays are tried first, then longer
+trainings as long as they help. The JSON is written after each training.
 """
 
 import argparse
