@@ -79,7 +79,7 @@ LIMITS = {
     "fp32": Limit(logits=1e-3),
     "fp16": Limit(bits_per_byte=1e-3),
     "int8": Limit(bits_per_byte=1e-2),
-    "F32": Limit(logits=1e-2),  # llama.cpp keeps keys and values in float16
+    "F32": Limit(logits=1e-3),
     "F16": Limit(bits_per_byte=1e-3),
     "Q8_0": Limit(bits_per_byte=1e-2),
     "q4": Limit(),  # what four bits cost is told, not judged

@@ -7,7 +7,15 @@ process.execArgv = []; // of the test process that getLlama starts: this script 
 const llama = await getLlama({ gpu: false, build: "never", logLevel: "error", progressLogs: false });
 const model = await llama.loadModel({ modelPath: task.model });
 // A context that is filled to the last position would be shifted.
-const context = await model.createContext({ contextSize: task.context + 8, sequences: 1, threads: task.threads });
+// Attention in float32: llama.cpp's flash attention rounds to float16 on a CPU, more than everything else does.
+const context = await model.createContext({
+  contextSize: task.context + 8,
+  sequences: 1,
+  threads: task.threads,
+  flashAttention: false,
+  experimentalKvCacheKeyType: "F32",
+  experimentalKvCacheValueType: "F32",
+});
 const sequence = context.getSequence();
 
 const ids = task.normalised.map((text) => model.tokenize(text, false));
