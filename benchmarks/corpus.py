@@ -174,8 +174,8 @@ def main() -> None:
         "same": report["duplicates"]["exact_duplicates"] - (own or {}).get("exact", 0),
         "near": report["duplicates"]["near_duplicates"] - (own or {}).get("near", 0),
         "mojibake": report["changed"].get("mojibake", 0),
-        "cut": report["dropped"].get("cut at its end", 0) - 1,
-        "file ends": report["dropped"].get("cut at its beginning", 0) + 1,
+        "cut": report["dropped"].get("truncated at the end", 0) - 1,
+        "file ends": report["dropped"].get("truncated at the beginning", 0) + 1,
     }
     result |= {"gigabytes": gigabytes, "planted": planted, "own": own, "found": found, "told_seconds": told}
     print(json.dumps({k: v for k, v in result.items()}, indent=2))

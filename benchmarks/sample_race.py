@@ -26,7 +26,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 import aurelius
 from aurelius.config.recipe import Recipe
 from aurelius.corpus.readers.sources import open_path
-from aurelius.data.tokens import Blocks, Stories
+from aurelius.data.blocks import Blocks
+from aurelius.data.store import TokenStore
 from aurelius.evaluation.likelihood import measure
 from aurelius.inference.generate import generate
 from aurelius.inference.models import RunModel
@@ -126,7 +127,7 @@ def _train(
 ) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Train once; return the figures and the better of the last weights and their average."""
     settings, context = recipe.training, recipe.model.context
-    stories, held_out = (Stories.open(run / "tokens", side) for side in ("train", "valid"))
+    stories, held_out = (TokenStore.open(run / "tokens", side) for side in ("train", "valid"))
     blocks = Blocks(stories, context, settings.seed, settings.story_start)
     tuning = Blocks(held_out, context, 0)
     per_epoch = blocks.per_epoch // settings.batch

@@ -26,8 +26,9 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 
 from aurelius.config.recipe import Recipe
 from aurelius.config.sections import TokenizerRecipe
-from aurelius.corpus import build as corpus
-from aurelius.data.tokens import Blocks, Stories
+from aurelius.data.blocks import Blocks
+from aurelius.data.store import TokenStore
+from aurelius.data.stories import StoryFile
 from aurelius.evaluation.likelihood import measure
 from aurelius.files import write_json
 from aurelius.inference.models import RunModel
@@ -39,7 +40,7 @@ SPACE, WORD, END = suffix_bpe.SPACE, suffix_bpe.WORD, suffix_bpe.END
 BATCH = 1000  # texts encoded together
 
 
-def byte_level(texts: corpus.Texts, recipe: TokenizerRecipe) -> Tokenizer:
+def byte_level(texts: StoryFile, recipe: TokenizerRecipe) -> Tokenizer:
     """`nano`'s normalizer and split, but merges of bytes (Radford et al. 2019) instead of characters."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = suffix_bpe.normalizer(recipe)
@@ -49,7 +50,7 @@ def byte_level(texts: corpus.Texts, recipe: TokenizerRecipe) -> Tokenizer:
     return _train(tokenizer, texts, recipe, pre_tokenizers.ByteLevel.alphabet())
 
 
-def characters(texts: corpus.Texts, recipe: TokenizerRecipe) -> Tokenizer:
+def characters(texts: StoryFile, recipe: TokenizerRecipe) -> Tokenizer:
     """`nano`'s without byte tokens: what its characters cannot spell is unknown."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
     tokenizer.normalizer, tokenizer.pre_tokenizer = suffix_bpe.normalizer(recipe), suffix_bpe.split(recipe)
@@ -57,7 +58,7 @@ def characters(texts: corpus.Texts, recipe: TokenizerRecipe) -> Tokenizer:
     return _train(tokenizer, texts, recipe, suffix_bpe.alphabet(texts, recipe.max_characters))
 
 
-def prefix_space(texts: corpus.Texts, recipe: TokenizerRecipe) -> Tokenizer:
+def prefix_space(texts: StoryFile, recipe: TokenizerRecipe) -> Tokenizer:
     """`nano`'s mirror image: a word carries the space before it, and so does the text's first."""
     ends = [(rf"(?<![{SPACE}])[{SPACE}]+{END}", ""), (rf"^(?<![\s\S])[{SPACE}]*", " ")]
     tokenizer = Tokenizer(models.BPE())
@@ -76,7 +77,7 @@ def prefix_space(texts: corpus.Texts, recipe: TokenizerRecipe) -> Tokenizer:
 
 def _train(
     tokenizer: Tokenizer,
-    texts: corpus.Texts,
+    texts: StoryFile,
     recipe: TokenizerRecipe,
     alphabet: list[str],
     more: list[str] | None = None,
@@ -102,7 +103,7 @@ class Variant:
 
     factor: str
     changes: dict[str, Any] = field(default_factory=dict)
-    train: Callable[[corpus.Texts, TokenizerRecipe], Tokenizer] = suffix_bpe.train
+    train: Callable[[StoryFile, TokenizerRecipe], Tokenizer] = suffix_bpe.train
 
 
 VARIANTS = {
@@ -115,7 +116,7 @@ VARIANTS = {
 }
 
 
-def encode(tokenizer: Tokenizer, texts: corpus.Texts | list[str]) -> Stories:
+def encode(tokenizer: Tokenizer, texts: StoryFile | list[str]) -> TokenStore:
     """Return stories as ``<s> story </s>``."""
     found: list[list[int]] = []
     texts = list(texts)
@@ -124,7 +125,7 @@ def encode(tokenizer: Tokenizer, texts: corpus.Texts | list[str]) -> Stories:
         found += [[BOS, *encoding.ids, EOS] for encoding in batch]
     starts = np.cumsum([0, *map(len, found)])
     ids = np.fromiter((token for ids in found for token in ids), np.uint16, int(starts[-1]))
-    return Stories(ids, starts, sum(len(text.encode()) for text in texts))
+    return TokenStore(ids, starts, sum(len(text.encode()) for text in texts))
 
 
 def equal(recipe: Recipe, parameters: int, bytes_a_token: float, bytes_a_block: float) -> Recipe:
@@ -143,8 +144,8 @@ def one(options: argparse.Namespace, name: str, seed: int, block: float) -> dict
     """Train one tokenizer and one model with ``block`` bytes in a block, and measure them."""
     torch.set_num_threads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    variant, texts = VARIANTS[name], corpus.Texts(options.run / "corpus", "train")
-    documents = list(corpus.Texts(options.run / "corpus", "valid", most=options.held_out))
+    variant, texts = VARIANTS[name], StoryFile(options.run / "corpus", "train")
+    documents = list(StoryFile(options.run / "corpus", "valid", limit=options.held_out))
     base = recipe_of(options, seed)
     recipe = base.with_(**{f"tokenizer.{key}": value for key, value in variant.changes.items()})
     tokenizer = variant.train(texts, recipe.tokenizer)
@@ -221,7 +222,7 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path, required=True)
     options = parser.parse_args()
-    texts, base = corpus.Texts(options.run / "corpus", "train"), recipe_of(options, 0)
+    texts, base = StoryFile(options.run / "corpus", "train"), recipe_of(options, 0)
     default = encode(suffix_bpe.train(texts, base.tokenizer), texts)
     block = base.model.context * default.text_bytes / len(default.ids)
     rows = json.loads(options.json.read_text()) if options.json.exists() else []

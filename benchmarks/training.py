@@ -171,14 +171,15 @@ def _recipe(options: argparse.Namespace):
 
 def _blocks(recipe):
     """Return blocks over random tokens in stories of the length of real ones."""
-    from aurelius.data.tokens import Blocks, Stories
+    from aurelius.data.blocks import Blocks
+    from aurelius.data.store import TokenStore
     from aurelius.special_tokens import BOS, EOS
 
     random = np.random.default_rng(0)
     starts = np.arange(0, 235 * 2001, 235)
     ids = random.integers(4, recipe.tokenizer.vocab_size, starts[-1]).astype(np.uint16)
     ids[starts[:-1]], ids[starts[1:] - 1] = BOS, EOS
-    return Blocks(Stories(ids, starts), recipe.model.context, 0)
+    return Blocks(TokenStore(ids, starts), recipe.model.context, 0)
 
 
 def _time_peer(options: argparse.Namespace) -> dict[str, float]:

@@ -20,10 +20,10 @@ def test_two_workers_make_the_corpus_that_one_process_makes(tiny, tmp_path: Path
         [step], tasks=3, workers=2, start_method="fork", logging_dir=str(tmp_path / "logs")
     ).run()
     assert len(shards.folders(made)) == 400 // 50
-    prepare = shards.prepare
-    monkeypatch.setattr(shards, "prepare", lambda *_: pytest.fail("a shard was made again"))
+    make = shards.make
+    monkeypatch.setattr(shards, "make", lambda *_: pytest.fail("a shard was made again"))
     pipeline.run(tmp_path / "many", until="corpus")
-    monkeypatch.setattr(shards, "prepare", prepare)
+    monkeypatch.setattr(shards, "make", make)
     pipeline.run(tiny, tmp_path / "one", until="corpus")
     for name in ("train.parquet", "valid.parquet", "dropped.parquet", "report.json"):
         assert (tmp_path / "many" / "corpus" / name).read_bytes() == (

@@ -1,8 +1,8 @@
-"""A corpus that outgrows one machine: its stories are cleaned by the tasks of a datatrove executor.
+"""A corpus too large for one machine: its stories are cleaned by the tasks of a datatrove executor.
 
-datatrove (https://github.com/huggingface/datatrove) starts the tasks, here or through Slurm, and repeats
-those that fail. Which shard a batch of stories becomes does not depend on the task that
-makes it, so the corpus is the same, byte for byte, as from one machine.
+datatrove (https://github.com/huggingface/datatrove) starts the tasks, locally or through Slurm, and repeats
+those that fail. Which shard a batch of stories becomes does not depend on the task that makes it, so the
+corpus is the same, byte for byte, as from one machine.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -20,17 +20,17 @@ def clean(
 ) -> Callable[..., Iterator[Any]]:
     """Make the run folder, and return the step of a datatrove pipeline that cleans the recipe's stories.
 
-    Afterwards ``aurelius corpus OUT`` does the rest of the stage. The folder and the source must be where all
-    tasks see them.
+    Afterwards ``aurelius corpus OUT`` does the rest of the stage. The folder and the source must be visible
+    to all tasks.
 
     Raises:
         AureliusError: as `aurelius.run`.
     """
     folder = begin(recipe, out, overrides).folder.absolute()
-    corpus.begin(Recipe.load(folder), folder / "corpus")
+    corpus.prepare_work(Recipe.load(folder), folder / "corpus")
     return partial(_clean, str(folder))
 
 
 def _clean(folder: str, data: Any = None, rank: int = 0, world_size: int = 1) -> Iterator[Any]:
-    corpus.prepare(Recipe.load(folder), Path(folder) / "corpus", rank=rank, size=world_size)
+    corpus.make_shards(Recipe.load(folder), Path(folder) / "corpus", rank=rank, world_size=world_size)
     yield from data or ()

@@ -1,4 +1,4 @@
-"""The ids that every tokenizer trained here begins with, and what other tokenizers have in their place."""
+"""The ids that every tokenizer trained here starts with, and what other tokenizers have in their place."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,15 +9,15 @@ from aurelius.files import read_json, write_json
 SPECIAL_TOKENS = ("<s>", "</s>", "<unk>", "<sink>")
 BOS, EOS, UNK, SINK = range(4)
 BYTE_TOKENS = tuple(f"<0x{byte:02X}>" for byte in range(256))  # ids 4 to 259
-IGNORED = -100  # a target that is not learned; PyTorch's cross_entropy skips it
+IGNORE_INDEX = -100  # a target that is not learned, as in PyTorch's cross_entropy
 FILE = "special.json"
 
 
 @dataclass(frozen=True)
-class Special:
-    """The ids that are no text: what begins and ends a story, and what leads every block and prompt.
+class SpecialTokens:
+    """The ids that begin and end a story, that lead every block and prompt, and that stand for unknowns.
 
-    A tokenizer from elsewhere has no ``<sink>``; its begin token leads.
+    A tokenizer from elsewhere has no ``<sink>``; its begin token leads instead.
     """
 
     begin: int = BOS
@@ -31,13 +31,13 @@ class Special:
         return [self.begin] if self.lead == self.begin else [self.lead, self.begin]
 
     @property
-    def given(self) -> int:
-        """The id that is no target; -1, none, where a story's end is the next one's beginning."""
+    def never_target(self) -> int:
+        """The id that is only ever an input; -1, no id, if the end of a story also begins the next."""
         return -1 if self.begin == self.end else self.begin
 
     @classmethod
-    def read(cls, folder: Path) -> "Special":
-        """Read what `write` wrote; our own tokenizers' where there is nothing.
+    def read(cls, folder: Path) -> "SpecialTokens":
+        """Read what `write` wrote; if there is nothing, return the ids of our own tokenizers.
 
         Raises:
             RunError: the file is damaged.
@@ -54,4 +54,4 @@ class Special:
         write_json(folder / FILE, asdict(self))
 
 
-OURS = Special()  # of the tokenizers trained here
+OURS = SpecialTokens()  # of the tokenizers trained here

@@ -124,9 +124,9 @@ def mistakes(folder: Path) -> dict[str, tuple[list[str], str]]:
     (folder / "hf").mkdir()
     (folder / "hf" / "config.json").write_text("{}")
     return {
-        "missing corpus": (["run", "pico", "--corpus", "no.txt"], "no.txt is not there"),
+        "missing corpus": (["run", "pico", "--corpus", "no.txt"], "no.txt does not exist"),
         "empty corpus": (["run", "pico", "--corpus", "empty.txt"], "is empty"),
-        "binary corpus": (["run", "pico", "--corpus", "binary.txt"], "zero byte stands in line 1"),
+        "binary corpus": (["run", "pico", "--corpus", "binary.txt"], "line 1 holds a zero byte"),
         "one story": (["run", "pico", "--corpus", "one.txt"], "1 usable stories of 1 read"),
         "few stories": (
             ["run", "pico", "--corpus", "few.txt", "--set", "corpus.min_words=2"],
@@ -145,7 +145,7 @@ def mistakes(folder: Path) -> dict[str, tuple[list[str], str]]:
         "no model": (["generate", "nowhere"], "nowhere is not there"),
         "broken model": (["generate", "hf"], "cannot be loaded"),
         "bad sampling": (["generate", "nowhere", "--min-p", "2"], "--min-p 2"),
-        "evaluate on nothing": (["evaluate", "hf", "--on", "no.txt"], "no.txt is not there"),
+        "evaluate on nothing": (["evaluate", "hf", "--on", "no.txt"], "no.txt does not exist"),
         "no verb": (["fly"], "invalid choice"),
         "nothing": ([], "required"),
     }

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aurelius.config.sections import CorpusRecipe
-from aurelius.corpus.clean import mend, refusal, words_of
+from aurelius.corpus.clean import drop_reason, repair, words_of
 from aurelius.corpus.readers.sources import open_path
 
 DEFAULT = CorpusRecipe().clean
@@ -13,11 +13,11 @@ STORY = "Once there was a cat and she was very happy in the sun all day. Then it
 
 
 def refused(text: str, **options: Any) -> str | None:
-    return refusal(text, words_of(text), CorpusRecipe.model_validate({"min_words": 3} | options))
+    return drop_reason(text, words_of(text), CorpusRecipe.model_validate({"min_words": 3} | options))
 
 
 def test_line_ends_and_the_outside_are_mended_whatever_the_steps():
-    assert mend("\r\n One.  \r\nTwo\r \n\nThree \n", []) == ("One.  \nTwo\n \n\nThree", [])
+    assert repair("\r\n One.  \r\nTwo\r \n\nThree \n", []) == ("One.  \nTwo\n \n\nThree", [])
 
 
 @pytest.mark.parametrize(
@@ -34,23 +34,23 @@ def test_line_ends_and_the_outside_are_mended_whatever_the_steps():
     ],
 )
 def test_each_repair_and_only_when_asked(step: Any, before: str, after: str):
-    assert mend(before, [step]) == (after, [step])
-    assert mend(before, [])[0] == before
-    assert mend(after, [step]) == (after, [])
+    assert repair(before, [step]) == (after, [step])
+    assert repair(before, [])[0] == before
+    assert repair(after, [step]) == (after, [])
 
 
 def test_the_default_leaves_quotes_and_paragraphs_alone():
     text = "“One.”\n\nTwo … three – four."
-    assert mend(text, DEFAULT) == (text, [])
+    assert repair(text, DEFAULT) == (text, [])
 
 
 @given(st.text())
 def test_mending_twice_changes_nothing_more(text: str):
-    once, _ = mend(text, DEFAULT)
+    once, _ = repair(text, DEFAULT)
     assert (
-        mend(once, ["characters", "quotes", "paragraphs"])[0]
-        == mend(
-            mend(once, ["characters", "quotes", "paragraphs"])[0], ["characters", "quotes", "paragraphs"]
+        repair(once, ["characters", "quotes", "paragraphs"])[0]
+        == repair(
+            repair(once, ["characters", "quotes", "paragraphs"])[0], ["characters", "quotes", "paragraphs"]
         )[0]
     )
     assert once == once.strip()
@@ -62,8 +62,8 @@ def test_mending_twice_changes_nothing_more(text: str):
         ("", "empty"),
         ("One two.", "under 3 words"),
         ("word " * 30 + ".", "over 20 words"),
-        ("once there was a cat and it was in the sun.", "cut at its beginning"),
-        ("Once there was a cat and it was in the", "cut at its end"),
+        ("once there was a cat and it was in the sun.", "truncated at the beginning"),
+        ("Once there was a cat and it was in the", "truncated at the end"),
         ("Es war einmal eine kleine Katze und sie lebte allein.", "not English"),
         ("Il était une fois un petit chat qui aimait le soleil.", "not English"),
         ("See https://example.org for the story of a cat and the dog.", "not a story"),
@@ -104,7 +104,7 @@ def test_nearly_all_real_stories_are_kept(valid_sample):
     """The official validation file is clean: what is refused there had better be few."""
     recipe = CorpusRecipe()
     documents = list(open_path(valid_sample).stories)
-    kept = [d for d in documents if refusal(mend(d, recipe.clean)[0], words_of(d), recipe) is None]
+    kept = [d for d in documents if drop_reason(repair(d, recipe.clean)[0], words_of(d), recipe) is None]
     assert len(kept) > 0.99 * len(documents)
 
 

@@ -14,6 +14,7 @@ import pytest
 from aurelius.config.recipe import Recipe
 from aurelius.corpus import build as corpus
 from aurelius.corpus import shards, storyteller
+from aurelius.data.stories import read_stories
 from aurelius.errors import (
     CorpusError,
     MemoryExhausted,
@@ -33,7 +34,7 @@ def build(tiny: Recipe, folder: Path, texts: list[str], workers: int = 1, **opti
 
 
 def sides(folder: Path) -> tuple[list[str], list[str]]:
-    return corpus.load(folder, "train"), corpus.load(folder, "valid")
+    return read_stories(folder, "train"), read_stories(folder, "valid")
 
 
 def test_build_counts_and_reads_back(tiny, tmp_path):
@@ -53,23 +54,23 @@ def test_nothing_is_lost_and_every_drop_has_its_reason_count_and_example(tiny, t
     broken = [STORIES[3], STORIES[4].upper(), swapped, "", "Too short.", STORIES[5][:-1], "x" + STORIES[6]]
     report = build(tiny, tmp_path, [*STORIES, *broken])
     assert report["dropped"] == {
-        "repeated word for word": 2,
-        "nearly repeated": 1,
+        "exact duplicate": 2,
+        "near duplicate": 1,
         "empty": 1,
         "under 10 words": 1,
-        "cut at its end": 1,
-        "cut at its beginning": 1,
+        "truncated at the end": 1,
+        "truncated at the beginning": 1,
     }
     dropped = pq.read_table(tmp_path / "dropped.parquet").to_pylist()
     assert {row["reason"] for row in dropped} == set(report["dropped"]) == set(report["examples"])
-    (near,) = (row for row in dropped if row["reason"] == "nearly repeated")
+    (near,) = (row for row in dropped if row["reason"] == "near duplicate")
     assert near["text"] in (STORIES[7], swapped) and near["similarity"] > 0.9
     assert {report["near_pairs"][0][side] for side in ("kept", "dropped")} == {STORIES[7], swapped}
     train, valid = sides(tmp_path)
     read = sorted(text.strip() for text in [*STORIES, *broken])
     assert sorted([*train, *valid, *(row["text"] for row in dropped)]) == read
     page = (tmp_path / "report.html").read_text()
-    assert "nearly repeated" in page and "Too short." in page
+    assert "near duplicate" in page and "Too short." in page
 
 
 def test_neither_order_nor_workers_nor_shards_change_a_byte(tiny, tmp_path, monkeypatch):
@@ -127,7 +128,7 @@ def test_near_duplicates_stay_together(tiny, tmp_path):
     assert len(train | valid) == len(set(STORIES) | set(copies))
     assert all((a in train) == (b in train) for a, b in zip(STORIES, copies, strict=True))
     build(tiny, tmp_path / "apart", [*STORIES, *copies], near="keep", valid_fraction=0.3)
-    train = set(corpus.load(tmp_path / "apart", "train"))
+    train = set(read_stories(tmp_path / "apart", "train"))
     assert any((a in train) != (b in train) for a, b in zip(STORIES, copies, strict=True))
 
 
@@ -139,11 +140,11 @@ def test_an_overlap_with_held_out_stories_is_told_and_removed_when_asked(tiny, t
     changed = sum(" a " in text for text in STORIES[20:50])
     assert report["duplicates"]["overlap_exact"] == 20 + (30 - changed)
     assert report["duplicates"]["overlap_near"] == changed
-    assert len(corpus.load(tmp_path / "a", "train")) == 380
-    assert sorted(corpus.load(tmp_path / "a", "valid")) == sorted(held)
+    assert len(read_stories(tmp_path / "a", "train")) == 380
+    assert sorted(read_stories(tmp_path / "a", "valid")) == sorted(held)
     report = build(tiny, tmp_path / "b", STORIES[:380], remove_overlap=True, **options)
     assert report["dropped"] == {"among the held-out stories": 50}
-    assert set(corpus.load(tmp_path / "b", "train")) == set(STORIES[50:380])
+    assert set(read_stories(tmp_path / "b", "train")) == set(STORIES[50:380])
 
 
 def test_a_stopped_stage_goes_on_with_its_shards(tiny, tmp_path, monkeypatch):
@@ -155,10 +156,10 @@ def test_a_stopped_stage_goes_on_with_its_shards(tiny, tmp_path, monkeypatch):
         made.append(folder.name)
         if len(made) == 3:
             raise KeyboardInterrupt
-        prepare(documents, options, folder)
+        make(documents, options, folder)
 
-    prepare = shards.prepare
-    monkeypatch.setattr(shards, "prepare", interrupted)
+    make = shards.make
+    monkeypatch.setattr(shards, "make", interrupted)
     with pytest.raises(KeyboardInterrupt):
         corpus.build(recipe, tmp_path)
     corpus.build(recipe, tmp_path)
@@ -201,7 +202,7 @@ def test_no_process_outlives_the_stage(tmp_path: Path, number: signal.Signals):
 
 
 def test_a_killed_worker_is_told(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "prepare", _die)
+    monkeypatch.setattr(shards, "make", _die)
     with pytest.raises(MemoryExhausted, match="again, with --workers 1"):
         build(tiny, tmp_path, STORIES, workers=2)
 
@@ -224,13 +225,13 @@ def test_refused_stories_of_the_held_out_are_told(tiny, tmp_path):
 
 
 def test_shards_of_another_recipe_are_not_gone_on_with(tiny, tmp_path, monkeypatch):
-    prepare = shards.prepare
-    monkeypatch.setattr(shards, "prepare", lambda *a: (prepare(*a), 1 / 0))
+    make = shards.make
+    monkeypatch.setattr(shards, "make", lambda *a: (make(*a), 1 / 0))
     with pytest.raises(ZeroDivisionError):
         corpus.build(tiny, tmp_path)
-    monkeypatch.setattr(shards, "prepare", prepare)
+    monkeypatch.setattr(shards, "make", make)
     corpus.build(tiny.with_(**{"corpus.seed": 1}), tmp_path)
-    assert set(corpus.load(tmp_path, "train")) <= set(storyteller.stories(400, seed=1))
+    assert set(read_stories(tmp_path, "train")) <= set(storyteller.stories(400, seed=1))
 
 
 @pytest.mark.long
@@ -243,8 +244,8 @@ def test_a_full_disk_stops_cleanly_and_the_stage_goes_on(tiny, tmp_path, small_d
     made = len(shards.folders(disk / "run" / "corpus" / "work" / "stories"))
     assert 0 < made < 16
     enlarge()
-    prepare, again = shards.prepare, []
-    monkeypatch.setattr(shards, "prepare", lambda *a: (again.append(a), prepare(*a)))
+    make, again = shards.make, []
+    monkeypatch.setattr(shards, "make", lambda *a: (again.append(a), make(*a)))
     pipeline.run(disk / "run", until="corpus")
     assert len(again) == 16 - made, "what was made is kept"
     pipeline.run(recipe, tmp_path / "straight", until="corpus")
@@ -263,7 +264,7 @@ def test_one_story_is_not_a_corpus(tiny, tmp_path):
 def test_a_damaged_corpus_is_named(tmp_path):
     (tmp_path / "train.parquet").write_bytes(b"garbage")
     with pytest.raises(RunError, match=r"train\.parquet"):
-        corpus.load(tmp_path, "train")
+        read_stories(tmp_path, "train")
 
 
 def test_datasets_objects(tiny, tmp_path):
@@ -277,7 +278,7 @@ def test_datasets_objects(tiny, tmp_path):
     assert all(of == found["list"] for of in found.values()) and found["list"][0]
     with pytest.raises(CorpusError, match=r"row 0 of the stories .* 'story', but keys text, name"):
         corpus.build(tiny.with_(**{"corpus.column": "story"}), tmp_path / "column", stories=rows)
-    with pytest.raises(CorpusError, match=r"stories holds train, test; give one of them"):
+    with pytest.raises(CorpusError, match=r"stories holds train, test; pass one of them"):
         corpus.build(tiny, tmp_path / "splits", stories=rows.train_test_split(0.1))
 
 

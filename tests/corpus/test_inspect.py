@@ -6,6 +6,7 @@ from aurelius.cli.main import main
 from aurelius.corpus import build as corpus
 from aurelius.corpus import storyteller
 from aurelius.corpus.inspect import search
+from aurelius.data.stories import read_stories
 from aurelius.errors import CorpusError, RunError
 
 STORIES = [
@@ -22,7 +23,7 @@ def run(tiny, tmp_path: Path) -> Path:
 
 
 def test_stories_are_found_by_their_words(run: Path):
-    train = corpus.load(run / "corpus", "train")
+    train = read_stories(run / "corpus", "train")
     assert [found.text for found in search(run)] == train
     word = train[3].split()[5].upper()
     assert [f.number for f in search(run, words=word)] == [
@@ -44,7 +45,7 @@ def test_what_cannot_be_looked_at(run: Path, tmp_path_factory: pytest.TempPathFa
         search(run, "test")
     with pytest.raises(CorpusError, match=r"dropped for 'rude'.*under 10 words"):
         search(run, "dropped", reason="rude")
-    with pytest.raises(RunError, match="holds no corpus"):
+    with pytest.raises(RunError, match="has no corpus yet"):
         search(tmp_path_factory.mktemp("empty"))
     (run / "corpus" / "dropped.parquet").write_bytes(b"garbage")
     with pytest.raises(RunError, match=r"dropped\.parquet"):

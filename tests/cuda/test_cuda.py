@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from aurelius.config.recipe import Recipe
-from aurelius.data.feed import Feed
-from aurelius.data.tokens import Blocks, Stories
+from aurelius.data.blocks import Blocks
+from aurelius.data.device_blocks import DeviceBlocks
+from aurelius.data.store import TokenStore
 from aurelius.evaluation.likelihood import measure
 from aurelius.inference.generate import generate
 from aurelius.inference.models import open_model
@@ -39,7 +40,7 @@ def compiled_anew() -> None:
 def blocks_of(recipe: Recipe, run: Path) -> Blocks:
     settings = recipe.training
     return Blocks(
-        Stories.open(run / "tokens", "train"), recipe.model.context, settings.seed, settings.story_start
+        TokenStore.open(run / "tokens", "train"), recipe.model.context, settings.seed, settings.story_start
     )
 
 
@@ -57,7 +58,7 @@ def distance(found: torch.Tensor, wanted: torch.Tensor) -> float:
 def test_the_device_is_given_the_same_blocks(tiny: Recipe, tiny_run: Path):
     blocks = blocks_of(tiny, tiny_run)
     for first in (0, blocks.per_epoch - 2):
-        on_gpu, on_cpu = (Feed(blocks, device).batch(first, 5) for device in (CUDA, CPU))
+        on_gpu, on_cpu = (DeviceBlocks(blocks, device).batch(first, 5) for device in (CUDA, CPU))
         for found, wanted in zip(on_gpu, on_cpu, strict=True):
             assert torch.equal(found.cpu(), wanted)
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from aurelius.corpus import build as corpus
-from aurelius.data.tokens import Blocks, Stories
+from aurelius.data.blocks import Blocks
+from aurelius.data.store import TokenStore
+from aurelius.data.stories import read_stories
 from aurelius.evaluation.packed import packed
 from aurelius.inference.models import RunModel, open_model
 from aurelius.special_tokens import BOS
@@ -19,7 +20,7 @@ def test_the_report_says_what_was_measured_on_what(tiny_run: Path):
     assert "cleaned" in report["documents"]
     packed = report["packed"]
     assert packed["perplexity_with_begin"] == pytest.approx(
-        math.exp(packed["nats_per_token_with_begin"]), rel=1e-3
+        math.exp(compressed["nats_per_token_with_begin"]), rel=1e-3
     )
     for sample in report["samples"]:
         assert sample["text"].startswith(sample["prompt"])
@@ -27,7 +28,7 @@ def test_the_report_says_what_was_measured_on_what(tiny_run: Path):
 
 def test_packed_loss_counts_begin_only_for_the_card(tiny_run: Path):
     model = RunModel.open(tiny_run, "cpu")
-    blocks = Blocks(Stories.open(tiny_run / "tokens", "valid"), model.context, 0)
+    blocks = Blocks(TokenStore.open(tiny_run / "tokens", "valid"), model.context, 0)
     found = packed_loss(model.logits, blocks, 5)
     plain, card = [], []
     for number in range(found.blocks):
@@ -45,9 +46,9 @@ def test_packed_loss_counts_begin_only_for_the_card(tiny_run: Path):
 
 
 def test_packed_loss_of_documents_is_that_of_the_token_store(tiny_run: Path):
-    documents = corpus.load(tiny_run / "corpus", "valid")
+    documents = read_stories(tiny_run / "corpus", "valid")
     run, exported = (open_model(str(f), "cpu") for f in (tiny_run, tiny_run / "export/huggingface"))
-    stored = Blocks(Stories.open(tiny_run / "tokens", "valid"), run.context, 0)
+    stored = Blocks(TokenStore.open(tiny_run / "tokens", "valid"), run.context, 0)
     found = packed(run, documents)
     assert found == packed_loss(run.logits, stored)
     again = packed(exported, documents)

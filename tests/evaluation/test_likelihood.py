@@ -11,7 +11,7 @@ from aurelius.corpus.readers.sources import open_path
 from aurelius.errors import CorpusError
 from aurelius.evaluation.likelihood import cut, measure
 from aurelius.inference.models import RunModel, open_model
-from aurelius.special_tokens import IGNORED
+from aurelius.special_tokens import IGNORE_INDEX
 
 
 @given(
@@ -26,7 +26,7 @@ def test_every_id_is_scored_once_with_at_least_half_a_window_before_it(ids, pref
         assert len(window.inputs) == len(window.targets) <= context
         assert window.inputs[: len(prefix)] == prefix
         for place, target in enumerate(window.targets):
-            if target == IGNORED:
+            if target == IGNORE_INDEX:
                 continue
             scored.append(target)
             before, at = window.inputs[len(prefix) : place + 1], target - 100

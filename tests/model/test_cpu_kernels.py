@@ -10,7 +10,7 @@ from torch import Tensor
 from aurelius.config.recipe import Recipe
 from aurelius.model import cpu_kernels
 from aurelius.model.llama import Llama, rope_table, rotate
-from aurelius.special_tokens import BOS, IGNORED
+from aurelius.special_tokens import BOS, IGNORE_INDEX
 
 
 def agree(ours: Tensor, plain: Tensor, *inputs: Tensor) -> None:
@@ -64,7 +64,7 @@ def test_head_loss():
     torch.manual_seed(0)
     x, weight = torch.randn(30, 16, requires_grad=True), torch.randn(50, 16, requires_grad=True)
     targets = torch.randint(0, 50, (30,))
-    targets[::4] = IGNORED
+    targets[::4] = IGNORE_INDEX
     plain = F.cross_entropy(x @ weight.T, targets, reduction="sum")
     agree(cpu_kernels.head_loss(x, weight, targets), plain, x, weight)
 

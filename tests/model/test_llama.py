@@ -8,7 +8,7 @@ from aurelius.config import shipped as recipes
 from aurelius.config.recipe import Recipe
 from aurelius.export.huggingface import config
 from aurelius.model.llama import Cache, Llama
-from aurelius.special_tokens import IGNORED
+from aurelius.special_tokens import IGNORE_INDEX
 
 
 def pair(recipe: Recipe) -> tuple[Llama, LlamaForCausalLM]:
@@ -64,9 +64,9 @@ def test_loss_is_summed_over_the_targets_that_count(tiny: Recipe):
     ours, stock = pair(tiny)
     ids = torch.randint(4, 400, (3, 20))
     targets = torch.randint(4, 400, (3, 20))
-    targets[:, ::3] = IGNORED
+    targets[:, ::3] = IGNORE_INDEX
     counted = stock(ids).logits.log_softmax(-1).gather(2, targets.clamp(min=0)[..., None])[..., 0]
-    expected = -counted[targets != IGNORED].sum()
+    expected = -counted[targets != IGNORE_INDEX].sum()
     assert torch.isclose(ours.loss(ids, targets), expected, rtol=1e-5)
 
 

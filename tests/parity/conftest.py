@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from aurelius.corpus import build as corpus
 from aurelius.corpus.readers.sources import open_path
+from aurelius.data.stories import StoryFile
 from aurelius.parity import check
 from aurelius.pipeline.run import run as run_pipeline
 from tests.conftest import SHARED
@@ -30,7 +30,7 @@ def story_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def parity_texts(story_run: Path) -> list[str]:
     """Return odd texts, one of 100 kB, and 500 beginnings of stories: real ones where the shared data is."""
     path = SHARED / "data/tinystories/TinyStoriesV2-GPT4-valid.sample.txt"
-    found = open_path(path).stories if path.exists() else corpus.Texts(story_run / "corpus", "valid")
+    found = open_path(path).stories if path.exists() else StoryFile(story_run / "corpus", "valid")
     stories = [text for text in found if text]
     long = stories[0] * (100_000 // len(stories[0]) + 1)
     return [*check.ODD, long, *check.prompts(stories, 500)]

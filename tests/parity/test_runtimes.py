@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from aurelius.cli.main import main
-from aurelius.corpus import build as corpus
+from aurelius.data.stories import StoryFile
 from aurelius.errors import RunError
 from aurelius.inference.models import RunModel
 from aurelius.parity import check, runtimes
@@ -176,7 +176,7 @@ def test_a_disagreement_is_found(tiny_run: Path):
 def test_greedy_stories_are_200_tokens_or_say_where_they_part(tiny_run: Path):
     """A model that ends its stories at once is asked for more of them."""
     model = RunModel.open(tiny_run, "cpu")
-    stories = [check.shortened(model, text) for text in corpus.Texts(tiny_run / "corpus", "valid", most=24)]
+    stories = [check.shortened(model, text) for text in StoryFile(tiny_run / "corpus", "valid", limit=24)]
     asked = check.task(model, [], stories)
     own = check.answers(model, asked).greedy or []
     lengths = [len(ids) for ids in own]

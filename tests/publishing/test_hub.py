@@ -226,7 +226,9 @@ def test_one_commit_holds_what_was_shown(exported: Path, tmp_path: Path, server:
     assert "tiny-Q8_0.gguf" not in there, "32 weights make a block, a width here is 48"
     assert Hub.deleted == ["tiny-Q8_0.gguf"], "of an earlier publication, and nobody else's"
     assert TOKEN not in done.stdout + done.stderr
-    assert not any(TOKEN in path.read_text(errors="replace") for path in folder.rglob("*") if path.is_file())
+    assert not any(
+        TOKEN in path.read_text(encoding_errors="replace") for path in folder.rglob("*") if path.is_file()
+    )
 
 
 def test_what_is_to_be_private_is_not_sent_to_a_public_repository(

@@ -61,7 +61,7 @@ def test_ids_of_real_stories(encoders: list[Encoder], train_sample: Path, valid_
 
 
 def test_a_forgotten_pretoken_is_encoded_again(encoders: list[Encoder], monkeypatch):
-    monkeypatch.setattr("aurelius.tokenizer.encode.MOST", 3)
+    monkeypatch.setattr("aurelius.tokenizer.encode.CACHE_SIZE", 3)
     for text in STORIES[:20]:
         check(encoders[0], text)
 
@@ -81,5 +81,5 @@ def test_foreign_tokenizers_are_asked_for_each_text(stories260k: Path):
 
 def test_more_ids_than_sixteen_bits_hold_are_refused():
     words = {f"word{n}": n for n in range(2**16 + 1)}
-    with pytest.raises(TokenizerError, match="the tokenizer has 65537 tokens"):
+    with pytest.raises(TokenizerError, match="the tokenizer has 65,537 tokens"):
         Encoder(Tokenizer(models.WordLevel(words, unk_token="word0")))

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from aurelius.config.recipe import Recipe
-from aurelius.data.tokens import Blocks, Stories
+from aurelius.data.blocks import Blocks
+from aurelius.data.store import TokenStore
 from aurelius.errors import Interrupted
 from aurelius.training.cpu_threads import Workers
 from aurelius.training.loop import train
@@ -29,7 +30,7 @@ def threads() -> Iterator[Callable[[int], None]]:
 
 @pytest.fixture
 def blocks(tiny_run: Path, tiny: Recipe) -> Blocks:
-    return Blocks(Stories.open(tiny_run / "tokens", "train"), tiny.model.context, 0)
+    return Blocks(TokenStore.open(tiny_run / "tokens", "train"), tiny.model.context, 0)
 
 
 def test_results_come_in_order_from_threads_with_their_share(threads):

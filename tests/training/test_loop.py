@@ -13,7 +13,8 @@ import torch
 
 from aurelius import signals
 from aurelius.config.recipe import Recipe
-from aurelius.data.tokens import Blocks, Stories
+from aurelius.data.blocks import Blocks
+from aurelius.data.store import TokenStore
 from aurelius.errors import (
     Interrupted,
     MemoryExhausted,
@@ -53,7 +54,7 @@ def test_it_learns(tiny: Recipe, tokens: Path, tmp_path: Path):
 
 
 def test_accumulation_is_one_large_batch(tiny: Recipe, tokens: Path):
-    blocks = Blocks(Stories.open(tokens, "train"), tiny.model.context, 0)
+    blocks = Blocks(TokenStore.open(tokens, "train"), tiny.model.context, 0)
     whole = Trainer(tiny, blocks, CPU)
     parts = Trainer(tiny.with_(**{"training.accumulate": 4}), blocks, CPU)
     for _ in range(5):
@@ -64,7 +65,7 @@ def test_accumulation_is_one_large_batch(tiny: Recipe, tokens: Path):
 
 def test_the_step_is_the_sum_over_targets_divided_once(tiny: Recipe, tokens: Path):
     """The loss of a step against a hand-made mean over every scored position."""
-    blocks = Blocks(Stories.open(tokens, "train"), tiny.model.context, 0)
+    blocks = Blocks(TokenStore.open(tokens, "train"), tiny.model.context, 0)
     trainer = Trainer(tiny, blocks, CPU)
     ids, targets = map(torch.from_numpy, blocks.batch(0, tiny.training.batch))
     with torch.no_grad():

@@ -17,7 +17,7 @@ from aurelius.progress import Progress, Task
 
 if TYPE_CHECKING:
     from aurelius.parity.check import Row
-    from aurelius.tokenizer.inspect import Cut
+    from aurelius.tokenizer.inspect import Inspection
 
 EVERY = 15.0  # seconds between plain lines
 COLOURS = ("blue", "magenta", "dark_green", "dark_red", "dark_cyan")  # of neighbouring tokens
@@ -48,7 +48,7 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def cut_table(cut: "Cut", model: str) -> Iterator[RenderableType]:
+def cut_table(cut: "Inspection", model: str) -> Iterator[RenderableType]:
     """Yield what `tokenizer inspect` shows: the tokens in colours, their ids, and the figures."""
     text, ids = Text(), Text(style="dim")
     for number, (piece, id_) in enumerate(cut.pieces[:SHOWN]):
@@ -64,7 +64,7 @@ def cut_table(cut: "Cut", model: str) -> Iterator[RenderableType]:
     table.add_row("tokenizer", f"{model}, {cut.vocab_size:,} tokens")
     table.add_row("texts", f"{cut.texts:,}, {cut.bytes:,} bytes, {cut.tokens:,} tokens")
     table.add_row("bytes a token", f"{cut.bytes_per_token:.3f}")
-    table.add_row("single bytes", f"{cut.by_bytes:,} tokens")
+    table.add_row("single bytes", f"{cut.byte_tokens:,} tokens")
     table.add_row("longest", Text(" ".join(map(repr, cut.longest))))
     table.add_row("never used", Text(f"{len(cut.unused):,}: " + " ".join(map(repr, cut.unused[:20]))))
     yield table

@@ -201,14 +201,14 @@ def _evaluate(options: argparse.Namespace) -> None:
         return
     import json
 
+    from aurelius.corpus.readers.reader import ReadOptions
     from aurelius.corpus.readers.sources import open_path
-    from aurelius.corpus.readers.text import Reading
     from aurelius.evaluation.likelihood import measure
     from aurelius.evaluation.packed import packed
     from aurelius.inference.models import open_model
 
-    reading = Reading(options.column or "text", options.encoding_errors or "strict")
-    documents = [text for text in open_path(Path(options.on), reading).stories if text]
+    read_options = ReadOptions(options.column or "text", options.encoding_errors or "strict")
+    documents = [text for text in open_path(Path(options.on), read_options).stories if text]
     model = open_model(options.recipe, options.device)
     figures = {"model": model.name, "on": options.on, "parameters": model.parameters}
     progress = _progress(sys.stderr)
@@ -283,15 +283,15 @@ def _inspect_tokenizer(options: argparse.Namespace) -> None:
     from rich.console import Console
 
     from aurelius.cli.console import cut_table
+    from aurelius.corpus.readers.reader import ReadOptions
     from aurelius.corpus.readers.sources import open_path
-    from aurelius.corpus.readers.text import Reading
     from aurelius.tokenizer.inspect import inspect
 
     model = Path(options.model) if options.model else _newest_run()
     file = Path(options.text)
     is_file = len(options.text) < 256 and file.is_file()
-    reading = Reading(options.column, options.encoding_errors or "strict")
-    cut = inspect(model, open_path(file, reading).stories if is_file else [options.text])
+    read_options = ReadOptions(options.column, options.encoding_errors or "strict")
+    cut = inspect(model, open_path(file, read_options).stories if is_file else [options.text])
     for part in cut_table(cut, str(model)):
         Console().print(part)
 

@@ -1,1 +1,1 @@
-"""Stage 1: stories are read, cleaned, deduplicated and split."""
+"""Stage 1: the corpus, from sources of stories to a training and a validation set."""

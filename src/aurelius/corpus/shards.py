@@ -1,8 +1,8 @@
-"""Stories on their way through the stage, a batch at a time: mended, refused or kept, and signed.
+"""Stories on their way through the stage, one batch at a time: repaired, dropped or kept, and signed.
 
-A batch becomes one shard, and which shard does not depend on who makes it; so several processes or machines
-may share the work, and a shard that is there need not be made again. Rows lie sorted by their digest,
-whatever the order of reading.
+A batch becomes one shard, and which one does not depend on who makes it; so several processes or machines
+can share the work, and a finished shard is not made again. Rows are sorted by digest, whatever the order of
+reading.
 """
 
 import hashlib
@@ -19,25 +19,20 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from aurelius.config.sections import CorpusRecipe
-from aurelius.corpus.clean import mend, refusal, words_of
-from aurelius.corpus.dedup.signatures import (
-    BANDS,
-    bands,
-    shingles,
-    unique,
-)
+from aurelius.corpus.clean import drop_reason, repair, words_of
+from aurelius.corpus.dedup.signatures import BANDS, bands, shingles, unique
 from aurelius.files import atomic, read_json, write_json
 
-BATCH = 10_000  # documents of a shard
-ROW_GROUP = 1000  # stories decoded at once while shards are merged, and all shards are merged at once
+BATCH = 10_000  # documents per shard
+ROW_GROUP = 1000  # stories decoded at once while shards are merged; all shards are merged at once
 EXAMPLES = 3
-EXAMPLE = 1000  # characters of one at most
+EXAMPLE_LENGTH = 1000  # characters
 COUNTS = "counts.json"
 
 
 @dataclass
 class Counts:
-    """What became of the stories of one or more shards; examples are [before, after] or [story]."""
+    """What happened to the stories of one or more shards; examples are [before, after] or [story]."""
 
     read: int = 0
     kept: int = 0
@@ -46,25 +41,25 @@ class Counts:
     examples: dict[str, list[list[str]]] = field(default_factory=dict)
 
     def add(self, other: "Counts") -> None:
-        """Add the counts of another shard; the examples that stay do not depend on the order of adding."""
+        """Add the counts of another shard; which examples stay does not depend on the order of adding."""
         self.read += other.read
         self.kept += other.kept
         self.changed.update(other.changed)
         self.dropped.update(other.dropped)
-        for name, found in other.examples.items():
-            for example in found:
-                self.show(name, *example)
+        for name, examples in other.examples.items():
+            for example in examples:
+                self.add_example(name, *example)
 
-    def show(self, name: str, *example: str) -> None:
+    def add_example(self, name: str, *example: str) -> None:
         """Keep ``example`` if its hash is among the lowest of its name."""
-        several, shown = self.examples.setdefault(name, []), [text[:EXAMPLE] for text in example]
-        if shown not in several:
-            several.append(shown)
-            several.sort(key=lambda e: digest(e[0].encode()))
-            del several[EXAMPLES:]
+        examples, shortened = self.examples.setdefault(name, []), [text[:EXAMPLE_LENGTH] for text in example]
+        if shortened not in examples:
+            examples.append(shortened)
+            examples.sort(key=lambda e: digest(e[0].encode()))
+            del examples[EXAMPLES:]
 
     def as_json(self) -> dict[str, Any]:
-        """Return them as plain values."""
+        """Return the counts as plain values."""
         return {
             "read": self.read,
             "kept": self.kept,
@@ -74,14 +69,14 @@ class Counts:
         }
 
     @classmethod
-    def of(cls, table: dict[str, Any]) -> "Counts":
-        """Read what `as_json` gave."""
+    def from_json(cls, table: dict[str, Any]) -> "Counts":
+        """Read what `as_json` returned."""
         changed, dropped = Counter(table["changed"]), Counter(table["dropped"])
         return cls(table["read"], table["kept"], changed, dropped, table["examples"])
 
 
 class Story(NamedTuple):
-    """A story of a shard and where it stands there."""
+    """A story of a shard and its position there."""
 
     digest: bytes
     text: str
@@ -89,22 +84,22 @@ class Story(NamedTuple):
     row: int
 
 
-def prepare(documents: Sequence[str], recipe: CorpusRecipe, folder: Path) -> None:
-    """Make the shard ``folder`` of a batch of documents; its counts are written last, and mark it as done."""
+def make(documents: Sequence[str], recipe: CorpusRecipe, folder: Path) -> None:
+    """Make the shard ``folder`` of a batch of documents; its counts are written last and mark it as done."""
     folder.mkdir(parents=True, exist_ok=True)
     counts = Counts(read=len(documents))
     kept: list[tuple[bytes, bytes, str, list[bytes]]] = []
-    refused: list[tuple[str, str]] = []
+    dropped: list[tuple[str, str]] = []
     for document in documents:
-        text, changed = mend(document, recipe.clean)
+        text, changed = repair(document, recipe.clean)
         words = words_of(text)
         for name in changed:
             counts.changed[name] += 1
-            counts.show(name, *_difference(document, text))
-        if reason := refusal(text, words, recipe):
+            counts.add_example(name, *_difference(document, text))
+        if reason := drop_reason(text, words, recipe):
             counts.dropped[reason] += 1
-            counts.show(reason, text)
-            refused.append((reason, text))
+            counts.add_example(reason, text)
+            dropped.append((reason, text))
         else:
             kept.append((digest(text.encode()), digest(b" ".join(words)), text, words))
     kept.sort(key=lambda story: story[0])
@@ -120,7 +115,7 @@ def prepare(documents: Sequence[str], recipe: CorpusRecipe, folder: Path) -> Non
         }
     )
     _write(table, folder / "kept.parquet")
-    columns = {"reason": [r for r, _ in refused], "text": [t for _, t in refused]}
+    columns = {"reason": [r for r, _ in dropped], "text": [t for _, t in dropped]}
     _write(pa.table(columns, DROPPED), folder / "dropped.parquet")
     write_json(folder / COUNTS, counts.as_json())
 
@@ -128,26 +123,26 @@ def prepare(documents: Sequence[str], recipe: CorpusRecipe, folder: Path) -> Non
 DROPPED = pa.schema({"reason": pa.string(), "text": pa.string()})
 
 
-def done(folder: Path) -> bool:
+def is_done(folder: Path) -> bool:
     """Whether the shard is complete."""
     return (folder / COUNTS).is_file()
 
 
 def folders(work: Path) -> list[Path]:
-    """Return the shards below ``work``, in order."""
+    """Return the shards in ``work``, in order."""
     return sorted(path.parent for path in work.glob(f"*/{COUNTS}"))
 
 
-def counts(shards: Sequence[Path]) -> Counts:
-    """Add up what became of the stories of all shards."""
+def total_counts(shards: Sequence[Path]) -> Counts:
+    """Add up what happened to the stories of all shards."""
     total = Counts()
     for shard in shards:
-        total.add(Counts.of(read_json(shard / COUNTS)))
+        total.add(Counts.from_json(read_json(shard / COUNTS)))
     return total
 
 
-def count(shard: Path) -> int:
-    """Return how many stories of a shard cleaning left."""
+def kept_count(shard: Path) -> int:
+    """Return how many stories of a shard cleaning kept."""
     return pq.read_metadata(shard / "kept.parquet").num_rows
 
 
@@ -160,15 +155,15 @@ def column(shards: Sequence[Path], name: str, width: int) -> NDArray[np.uint64]:
     return np.concatenate(parts).astype(np.uint64)
 
 
-def sets(shards: Sequence[Path], wanted: NDArray[np.bool_]) -> dict[int, NDArray[np.uint32]]:
-    """Return the sorted shingles of the wanted stories, by their number among all shards' stories."""
-    found, first = {}, 0
+def shingle_sets(shards: Sequence[Path], wanted: NDArray[np.bool_]) -> dict[int, NDArray[np.uint32]]:
+    """Return the sorted shingles of the wanted stories, by their number among the stories of all shards."""
+    sets, first = {}, 0
     for shard in shards:
         values = pq.read_table(shard / "kept.parquet", columns=["shingles"])["shingles"]
         for at in np.flatnonzero(wanted[first : first + len(values)]).tolist():
-            found[first + at] = np.frombuffer(values[at].as_py(), "<u4")
+            sets[first + at] = np.frombuffer(values[at].as_py(), "<u4")
         first += len(values)
-    return found
+    return sets
 
 
 def merged(shards: Sequence[Path]) -> Iterator[Story]:
@@ -176,15 +171,15 @@ def merged(shards: Sequence[Path]) -> Iterator[Story]:
     return merge(*(_stories(number, shard) for number, shard in enumerate(shards)))
 
 
-def refused(shards: Sequence[Path]) -> Iterator[tuple[str, str]]:
-    """Yield the stories that cleaning refused, each after the reason."""
+def dropped(shards: Sequence[Path]) -> Iterator[tuple[str, str]]:
+    """Yield the stories that cleaning dropped, each as (reason, text)."""
     for shard in shards:
         table = pq.read_table(shard / "dropped.parquet")
         yield from zip(table["reason"].to_pylist(), table["text"].to_pylist(), strict=True)
 
 
 def digest(text: bytes) -> bytes:
-    """Return 16 bytes that stand for a text."""
+    """Return 16 bytes that identify a text."""
     return hashlib.blake2b(text, digest_size=16).digest()
 
 
@@ -199,12 +194,12 @@ def _stories(number: int, shard: Path) -> Iterator[Story]:
 
 
 def _write(table: pa.Table, path: Path) -> None:
-    with atomic(path) as place:
-        pq.write_table(table, place, compression="zstd", row_group_size=ROW_GROUP)
+    with atomic(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd", row_group_size=ROW_GROUP)
 
 
 def _difference(before: str, after: str, around: int = 30) -> tuple[str, str]:
-    """Return the first place where two texts differ, with a little around it."""
+    """Return the first place where two texts differ, with some context."""
     before = before.strip()
     at = next((i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), len(after))
     cut = slice(max(0, at - around), at + around)

@@ -1,1 +1,1 @@
-"""Stage 3: the token store, and the blocks that training reads from it."""
+"""Stories on disk, their token ids, and the blocks that training reads."""

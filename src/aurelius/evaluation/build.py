@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from aurelius.config.recipe import Recipe
-from aurelius.corpus import build as corpus
+from aurelius.data.stories import read_stories
 from aurelius.evaluation.likelihood import Likelihood, measure
 from aurelius.evaluation.packed import packed
 from aurelius.files import write_json
@@ -31,7 +31,7 @@ def build(recipe: Recipe, run: Path, out: Path, *, device: str = "auto", progres
         RunError, ModelError: an earlier artifact is missing or damaged.
     """
     model = RunModel.open(run, device)
-    documents = corpus.load(run / "corpus", "valid")
+    documents = read_stories(run / "corpus", "valid")
     documents = documents[: recipe.evaluation.stories or None]
     blocks = packed(model, documents, progress)
     state = read_state(latest(run / "training"))

@@ -18,7 +18,7 @@ from torch import Tensor
 from aurelius.errors import CorpusError
 from aurelius.inference.models import LanguageModel
 from aurelius.progress import SILENT, Progress
-from aurelius.special_tokens import IGNORED
+from aurelius.special_tokens import IGNORE_INDEX
 
 BATCH_TOKENS = 8192
 BATCH_LOGITS = 1 << 26  # float32 values, 256 MiB
@@ -48,7 +48,7 @@ class Likelihood:
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of one document: inputs, and targets of the same length with IGNORED where not scored."""
+    """Part of one document: inputs and, of the same length, targets; IGNORE_INDEX is not scored."""
 
     document: int
     inputs: list[int]
@@ -115,7 +115,7 @@ def cut(document: int, ids: list[int], prefix: list[int], context: int) -> list[
         piece = ids[begin : begin + width]
         sequence = prefix + piece
         first = len(prefix) + scored - begin  # place in the sequence of the first id to score
-        targets = [IGNORED] * (first - 1) + sequence[first:]
+        targets = [IGNORE_INDEX] * (first - 1) + sequence[first:]
         windows.append(Window(document, sequence[:-1], targets))
         scored = begin + len(piece)
         begin += width // 2
@@ -123,15 +123,15 @@ def cut(document: int, ids: list[int], prefix: list[int], context: int) -> list[
 
 
 def _score(model: LanguageModel, windows: list[Window]) -> np.ndarray:
-    """Return the nats [B, T] of each target, 0 where IGNORED; causal models do not see the padding."""
+    """Return the nats [B, T] of each target, 0 where IGNORE_INDEX; causal models do not see the padding."""
     length = max(len(window.inputs) for window in windows)
     inputs = torch.zeros(len(windows), length, dtype=torch.long)
-    targets = torch.full((len(windows), length), IGNORED)
+    targets = torch.full((len(windows), length), IGNORE_INDEX)
     for row, window in enumerate(windows):
         inputs[row, : len(window.inputs)] = torch.tensor(window.inputs)
         targets[row, : len(window.targets)] = torch.tensor(window.targets)
     logits: Tensor = model.logits(inputs)
     nats = torch.nn.functional.cross_entropy(
-        logits.flatten(0, 1), targets.to(logits.device).flatten(), reduction="none", ignore_index=IGNORED
+        logits.flatten(0, 1), targets.to(logits.device).flatten(), reduction="none", ignore_index=IGNORE_INDEX
     )
     return nats.view_as(targets).double().cpu().numpy()

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from aurelius.data.tokens import Blocks, Stories
+from aurelius.data.blocks import Blocks
+from aurelius.data.store import TokenStore
 from aurelius.evaluation.likelihood import BATCH_LOGITS
 from aurelius.inference.models import LanguageModel
 from aurelius.progress import SILENT, Progress
-from aurelius.special_tokens import Special
+from aurelius.special_tokens import SpecialTokens
 from aurelius.training.validation import Packed, packed_loss
 
 NONE = -1  # no token has this id
@@ -32,8 +33,8 @@ def packed(model: LanguageModel, documents: Sequence[str], progress: Progress = 
     starts = np.cumsum([0, *map(len, ids)])
     if starts[-1] < model.context:
         return None
-    special = Special(begin if opening else NONE, NONE if model.end is None else model.end, lead)
-    stories = Stories(np.concatenate(ids), starts, special=special)
+    special = SpecialTokens(begin if opening else NONE, NONE if model.end is None else model.end, lead)
+    stories = TokenStore(np.concatenate(ids), starts, special=special)
     blocks = Blocks(stories, model.context, seed=0)
     batch = min(8, max(1, BATCH_LOGITS // (model.context * model.vocab_size)))
     return packed_loss(model.logits, blocks, batch=batch, progress=progress)

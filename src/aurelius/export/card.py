@@ -11,7 +11,7 @@ import yaml
 from aurelius.config.recipe import Recipe
 from aurelius.export.target import ONNX_DTYPES, ONNX_FILES
 from aurelius.files import read_json
-from aurelius.special_tokens import OURS, Special
+from aurelius.special_tokens import OURS, SpecialTokens
 
 if TYPE_CHECKING:
     from aurelius.parity.check import Row
@@ -27,7 +27,7 @@ def card(
     recipe: Recipe,
     run: Path,
     sampling: dict[str, Any],
-    special: Special = OURS,
+    special: SpecialTokens = OURS,
     rows: "Sequence[Row]" = (),
     files: Mapping[str, int] = {},
     repo: str = "",

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 from aurelius.config.recipe import Recipe
 from aurelius.export.card import card
 from aurelius.files import write_bytes, write_json
-from aurelius.special_tokens import OURS, Special
+from aurelius.special_tokens import OURS, SpecialTokens
 from aurelius.tokenizer import load as tokenizers
 from aurelius.training.checkpoint import latest
 
@@ -21,7 +21,7 @@ def write(recipe: Recipe, run: Path, out: Path) -> None:
     """
     write_bytes(out / "model.safetensors", (latest(run / "training") / "model.safetensors").read_bytes())
     write_bytes(out / "tokenizer.json", (run / "tokenizer" / "tokenizer.json").read_bytes())
-    special = Special.read(run / "tokenizer")
+    special = SpecialTokens.read(run / "tokenizer")
     tokenizer = tokenizers.load(run / "tokenizer" / "tokenizer.json")
     generation = generation_config(recipe, special)
     write_json(out / "config.json", config(recipe, special))
@@ -30,7 +30,7 @@ def write(recipe: Recipe, run: Path, out: Path) -> None:
     write_bytes(out / "README.md", card(recipe, run, generation, special).encode())
 
 
-def config(recipe: Recipe, special: Special = OURS) -> dict[str, Any]:
+def config(recipe: Recipe, special: SpecialTokens = OURS) -> dict[str, Any]:
     """Return ``config.json``: a stock Llama."""
     shape = recipe.model
     return {
@@ -60,7 +60,7 @@ def config(recipe: Recipe, special: Special = OURS) -> dict[str, Any]:
     }
 
 
-def generation_config(recipe: Recipe, special: Special = OURS) -> dict[str, Any]:
+def generation_config(recipe: Recipe, special: SpecialTokens = OURS) -> dict[str, Any]:
     """Return ``generation_config.json``: how the model samples unless told otherwise."""
     sampling, ids = recipe.generation, _ids(special)
     if sampling.temperature == 0:
@@ -68,11 +68,11 @@ def generation_config(recipe: Recipe, special: Special = OURS) -> dict[str, Any]
     return {**ids, "do_sample": True, **sampling.model_dump()}
 
 
-def _ids(special: Special) -> dict[str, int]:
+def _ids(special: SpecialTokens) -> dict[str, int]:
     return {"bos_token_id": special.begin, "eos_token_id": special.end, "pad_token_id": special.end}
 
 
-def tokenizer_config(recipe: Recipe, special: Special, tokenizer: Tokenizer) -> dict[str, Any]:
+def tokenizer_config(recipe: Recipe, special: SpecialTokens, tokenizer: Tokenizer) -> dict[str, Any]:
     """Return ``tokenizer_config.json``."""
     begin, end = tokenizer.id_to_token(special.begin), tokenizer.id_to_token(special.end)
     further: dict[str, Any] = (

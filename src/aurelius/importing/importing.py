@@ -20,7 +20,7 @@ from aurelius.inference.models import sampling_of
 from aurelius.model.hf_folder import WEIGHTS, Folder
 from aurelius.pipeline import run as pipeline
 from aurelius.progress import SILENT, Progress
-from aurelius.tokenizer.load import special_of
+from aurelius.tokenizer.load import special_tokens_of
 
 NEEDED = ("config.json", WEIGHTS, "tokenizer.json")
 BESIDE = ("generation_config.json", "tokenizer_config.json")
@@ -67,7 +67,7 @@ def bring(
                 f"{source}: the tokenizer has {found} tokens, the model {folder.vocab_size}; cut its "
                 f"embedding to the tokenizer's size first (resize_token_embeddings({found}))"
             )
-        special_of(folder.config, folder.tokenizer, str(source))
+        special_tokens_of(folder.config, folder.tokenizer, str(source))
         recipe = _recipe(name, folder).with_(**(overrides or {}))
         if (recipe.model, recipe.tokenizer.vocab_size) != (folder.shape, folder.vocab_size):
             raise RecipeError(f"{source} keeps its shape; give no other model.* or tokenizer.vocab_size")

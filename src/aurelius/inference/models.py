@@ -21,7 +21,7 @@ from aurelius.errors import (
     some,
 )
 from aurelius.model.llama import Cache, Llama
-from aurelius.special_tokens import Special
+from aurelius.special_tokens import SpecialTokens
 from aurelius.tokenizer import load as tokenizers
 from aurelius.training.checkpoint import latest, load_model
 
@@ -80,7 +80,7 @@ class RunModel:
         self.tokenizer = tokenizers.load(tokenizer_file)
         self.context, self.vocab_size = model.shape.context, model.vocab_size
         self.parameters = sum(p.numel() for p in model.parameters())
-        special = Special.read(tokenizer_file.parent)
+        special = SpecialTokens.read(tokenizer_file.parent)
         self.prefix, self.end, self.unknown = special.prefix, special.end, special.unknown
         self.banned = sorted({*self.prefix, self.unknown} - {None, self.end})
         self.device = model.model.embed_tokens.weight.device
@@ -240,7 +240,9 @@ def open_model(source: str | Path, device: str = "auto") -> LanguageModel:
         return RunModel.open(path, device)
     if (path / "config.json").is_file():
         return TransformersModel(str(path), device)
-    what = "holds neither recipe.toml (a run) nor config.json (a model)" if path.is_dir() else "is not there"
+    what = (
+        "holds neither recipe.toml (a run) nor config.json (a model)" if path.is_dir() else "does not exist"
+    )
     raise ModelError(f"{source} {what}; give a run folder, a Hugging Face folder, or hf:owner/name")
 
 

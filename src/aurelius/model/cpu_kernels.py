@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aurelius.special_tokens import IGNORED
+from aurelius.special_tokens import IGNORE_INDEX
 
 LONGEST = 1024  # positions; beyond that, keeping T² probabilities costs more memory than it saves time
 ROWS = 104  # query positions at once: a quarter of the card's context, small enough for the cache
@@ -172,7 +172,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 class _HeadLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-        scored = (targets != IGNORED).unsqueeze(1)
+        scored = (targets != IGNORE_INDEX).unsqueeze(1)
         index = targets.clamp(min=0).unsqueeze(1)
         p = torch.softmax(x @ weight.T, -1)
         # A probability below the smallest normal number counts as that number: 87 nats.
@@ -190,7 +190,7 @@ class _HeadLoss(torch.autograd.Function):
 def head_loss(x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     """Return the summed negative log-likelihood (nats) of ``targets`` [N], logits being ``x`` ``weight``ᵀ.
 
-    ``x`` is [N, D], ``weight`` [V, D]; IGNORED targets count nothing. The gradients are computed at
+    ``x`` is [N, D], ``weight`` [V, D]; IGNORE_INDEX targets count nothing. The gradients are computed at
     once, in the memory of the logits.
     """
     return _HeadLoss.apply(x, weight, targets)  # pyright: ignore[reportReturnType]

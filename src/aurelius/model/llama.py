@@ -181,7 +181,7 @@ class Llama(nn.Module):
         return None
 
     def loss(self, ids: Tensor, targets: Tensor, begin: int | None = None) -> Tensor:
-        """Return the negative log-likelihood (nats) of ``targets`` [B, T], summed; IGNORED count nothing."""
+        """Return the summed negative log-likelihood (nats) of ``targets`` [B, T] except IGNORE_INDEX."""
         x, head = self.hidden(ids, begin=begin), self.model.embed_tokens.weight
         if cpu_kernels.applies(x):
             return cpu_kernels.head_loss(x.flatten(0, 1), head, targets.flatten())

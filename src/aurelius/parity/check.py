@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from aurelius.corpus import build as corpus
+from aurelius.data.stories import StoryFile
 from aurelius.errors import (
     AureliusError,
     ModelError,
@@ -115,7 +115,7 @@ def check(run: Path, progress: Progress = SILENT) -> tuple[list[Row], list[str]]
     if not (run / "export/huggingface/manifest.json").exists():
         raise RunError(f"{run} has no finished export; write it first: aurelius export {run}")
     model = RunModel.open(run, "cpu")
-    stories = [shortened(model, text) for text in corpus.Texts(run / "corpus", "valid", most=STORIES)]
+    stories = [shortened(model, text) for text in StoryFile(run / "corpus", "valid", limit=STORIES)]
     asked = task(model, [*ODD, *prompts(stories, 100)], stories)
     own = answers(model, asked)
     runtimes = list(found(run))

@@ -52,15 +52,15 @@ def _corpus(job: Job) -> list[Path]:
 
 
 def _tokenizer(job: Job) -> list[Path]:
-    from aurelius.tokenizer import load as tokenizer
+    from aurelius.tokenizer.build import build
 
-    return tokenizer.build(_located(job), job.run / "corpus", job.out, job.progress)
+    return build(_located(job), job.run / "corpus", job.out, job.progress)
 
 
 def _tokens(job: Job) -> None:
-    from aurelius.data import tokens
+    from aurelius.tokenizer.pack import build
 
-    tokens.build(job.run / "corpus", job.run / "tokenizer", job.out, job.progress)
+    build(job.run / "corpus", job.run / "tokenizer", job.out, job.progress)
 
 
 def _training(job: Job) -> list[Path]:

@@ -26,7 +26,7 @@ from aurelius.parity.check import Row, check, disagreements
 from aurelius.parity.runtimes import written
 from aurelius.pipeline.manifest import MANIFEST
 from aurelius.progress import SILENT, Progress
-from aurelius.special_tokens import Special
+from aurelius.special_tokens import SpecialTokens
 
 LICENSE = re.compile(r"[a-z0-9][a-z0-9.-]*")
 TRIES = 3
@@ -126,7 +126,7 @@ def assemble(run: Path, rows: list[Row], repo: str, license: str) -> Publication
         target = out / ("onnx" if path.suffix == ".onnx" else "") / path.name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
-    special = Special.read(run / "tokenizer")
+    special = SpecialTokens.read(run / "tokenizer")
     sampling = generation_config(recipe, special)
     text = card(recipe, run, sampling, special, rows, _sizes(out), repo, license)
     write_bytes(out / "README.md", text.encode())

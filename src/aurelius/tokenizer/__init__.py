@@ -1,1 +1,1 @@
-"""Stage 2: the suffix-space BPE tokenizer."""
+"""Stages 2 and 3: the suffix-space BPE tokenizer, and stories as token ids."""

@@ -1,4 +1,4 @@
-"""Look at a tokenizer: how it cuts a text, how many bytes its tokens hold, and which it never uses."""
+"""Inspect a tokenizer: how it splits a text, how many bytes its tokens hold, and which it never uses."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -10,32 +10,32 @@ from tokenizers import Tokenizer
 
 from aurelius.errors import TokenizerError
 from aurelius.special_tokens import BYTE_TOKENS, SPECIAL_TOKENS
-from aurelius.tokenizer import load as tokenizers
+from aurelius.tokenizer.load import check_text, load
 
 BATCH = 1000
 
 
 @dataclass(frozen=True)
-class Cut:
-    """Texts as tokens, and what that says of the vocabulary."""
+class Inspection:
+    """Some texts as tokens, and what that says about the vocabulary."""
 
     pieces: list[tuple[str, int]]  # of the first text: each token and its id
     texts: int
     tokens: int
     bytes: int
     vocab_size: int
-    by_bytes: int  # tokens that spell single bytes
+    byte_tokens: int  # tokens that spell single bytes
     longest: list[str]
     unused: list[str] = field(default_factory=list)  # of the learned tokens, the earliest learned first
 
     @property
     def bytes_per_token(self) -> float:
-        """UTF-8 bytes of the texts for each token."""
+        """UTF-8 bytes of the texts per token."""
         return self.bytes / max(1, self.tokens)
 
 
 def find(model: Path) -> Path:
-    """Return the ``tokenizer.json`` of a run, a model folder, or the file itself.
+    """Return the ``tokenizer.json`` of a run or a model folder, or the file itself.
 
     Raises:
         TokenizerError: there is none.
@@ -43,22 +43,22 @@ def find(model: Path) -> Path:
     for path in (model / "tokenizer" / "tokenizer.json", model / "tokenizer.json", model):
         if path.is_file():
             return path
-    raise TokenizerError(f"{model} is no run, no model folder with a tokenizer.json, and no such file")
+    raise TokenizerError(f"{model} is not a run, a model folder with a tokenizer.json, or such a file")
 
 
-def inspect(model: Path, texts: Iterable[str]) -> Cut:
-    """Cut ``texts`` with the tokenizer of ``model`` (see `find`).
+def inspect(model: Path, texts: Iterable[str]) -> Inspection:
+    """Encode ``texts`` with the tokenizer of ``model`` (see `find`).
 
     Raises:
         TokenizerError: there is no tokenizer, or it is damaged.
     """
-    tokenizer = tokenizers.load(find(model))
+    tokenizer = load(find(model))
     size = tokenizer.get_vocab_size()
     counts = np.zeros(size, np.int64)
     pieces: list[tuple[str, int]] | None = None
     number = length = 0
     texts = iter(texts)
-    while batch := [tokenizers.check_text(text) for text in islice(texts, BATCH)]:
+    while batch := [check_text(text) for text in islice(texts, BATCH)]:
         for text, encoding in zip(
             batch, tokenizer.encode_batch(batch, add_special_tokens=False), strict=True
         ):
@@ -68,19 +68,19 @@ def inspect(model: Path, texts: Iterable[str]) -> Cut:
             length += len(text.encode())
         number += len(batch)
     learned = _learned(tokenizer, size)
-    return Cut(
+    return Inspection(
         pieces=pieces or [],
         texts=number,
         tokens=int(counts.sum()),
         bytes=length,
         vocab_size=size,
-        by_bytes=int(counts[[tokenizer.token_to_id(token) or 0 for token in BYTE_TOKENS]].sum()),
+        byte_tokens=int(counts[[tokenizer.token_to_id(token) or 0 for token in BYTE_TOKENS]].sum()),
         longest=sorted(learned, key=lambda token: (-len(token), token))[:20],
         unused=[token for token in learned if not counts[tokenizer.token_to_id(token)]],
     )
 
 
 def _learned(tokenizer: Tokenizer, size: int) -> list[str]:
-    given = {*SPECIAL_TOKENS, *BYTE_TOKENS}
+    fixed = {*SPECIAL_TOKENS, *BYTE_TOKENS}
     tokens = (tokenizer.id_to_token(number) for number in range(size))
-    return [token for token in tokens if token and token not in given]
+    return [token for token in tokens if token and token not in fixed]

@@ -1,7 +1,7 @@
 r"""Suffix-space byte-pair encoding from stock `tokenizers` components: a word carries its trailing space.
 
-"once upon" is cut into ``once␣`` and ``upon␣``, so the first token a model generates after a prompt starts a
-new word, as in training. Text is first made to end in exactly one space; ids are ``<s>`` 0, ``</s>`` 1,
+"once upon" becomes ``once␣`` and ``upon␣``, so the first token a model generates after a prompt starts a new
+word, as in training. A text is first normalised to end in exactly one space; ids are ``<s>`` 0, ``</s>`` 1,
 ``<unk>`` 2, ``<sink>`` 3, then 256 byte tokens (ordinary entries, so that decoding keeps them), then
 characters, then merges (Sennrich et al. 2016, arXiv 1508.07909).
 
@@ -34,12 +34,12 @@ WORD = r"\p{L}\p{M}\p{N}'"
 END = r"(?![\s\S])"  # the end of the text in every engine; `$` and `\z` are not
 
 NORMALIZERS = {
-    # The lookbehind lets only the start of a run of whitespace try, which keeps long runs linear.
+    # The lookbehind lets only the start of a run of whitespace match, which keeps long runs linear.
     "portable": (
         (rf"(?<![{SPACE}])[{SPACE}]+{END}", ""),
         (rf"(?<=[^{SPACE}]){END}", " "),
     ),
-    # The reference card's, to the letter. In Oniguruma `$` also matches before each newline, so
+    # The reference card's, verbatim. In Oniguruma `$` also matches before each newline, so
     # "a\n\nb" becomes "a \nb ".
     "reference": (("$", " "), (r"\s\s+$", " ")),
 }
@@ -52,7 +52,7 @@ SPLITS = {
 def train(texts: Collection[str], recipe: TokenizerRecipe, progress: Progress = SILENT) -> Tokenizer:
     """Train a tokenizer; the same texts, in any order, and recipe give the same tokenizer.
 
-    The texts are read twice and never held together.
+    The texts are read twice and never held in memory together.
 
     Raises:
         TokenizerError: the texts hold too few different words for ``recipe.vocab_size``.
@@ -71,29 +71,29 @@ def train(texts: Collection[str], recipe: TokenizerRecipe, progress: Progress = 
     draft.pre_tokenizer = split(recipe)
     with progress.task("tokenizer: counting words", len(texts), "stories") as task:
 
-        def watched():
+        def counted():
             for text in texts:
                 task.advance()
                 yield text
 
-        draft.train_from_iterator(watched(), trainer, len(texts))
+        draft.train_from_iterator(counted(), trainer, len(texts))
     found = draft.get_vocab_size()
     if found < recipe.vocab_size:
         raise TokenizerError(
-            f"these {len(texts)} stories give a vocabulary of {found} tokens, not the "
-            f"{recipe.vocab_size} of tokenizer.vocab_size: add stories, or set it to {found} at most"
+            f"these {len(texts):,} stories give a vocabulary of {found} tokens, not the "
+            f"{recipe.vocab_size} of tokenizer.vocab_size: add stories, or set it to at most {found}"
         )
     return assemble(draft, recipe)
 
 
-def alphabet(texts: Iterable[str], most: int) -> list[str]:
-    """Return the most frequent characters and the space, ties in the order of Unicode.
+def alphabet(texts: Iterable[str], size: int) -> list[str]:
+    """Return the ``size`` most frequent characters, the space among them, ties in Unicode order.
 
-    Chosen here because the trainer's own limit breaks ties differently each time.
+    They are chosen here because the trainer's own limit breaks ties differently each time.
     """
     counts = count_characters(texts)
     counts[ord(" ")] += 1
-    ranked = np.argsort(-counts, kind="stable")[:most]
+    ranked = np.argsort(-counts, kind="stable")[:size]
     return [chr(code) for code in ranked if counts[code]]
 
 
@@ -110,7 +110,7 @@ def count_characters(texts: Iterable[str]) -> NDArray[np.int64]:
 def assemble(draft: Tokenizer, recipe: TokenizerRecipe) -> Tokenizer:
     """Build the published tokenizer around a trained vocabulary.
 
-    The trainer counts all its "special tokens" as special; here only the four are, and bytes are ordinary.
+    The trainer treats all its "special tokens" as special; here only the four are, and bytes are ordinary.
     """
     model = json.loads(draft.to_str())["model"]
     bpe = models.BPE(
@@ -134,11 +134,11 @@ def assemble(draft: Tokenizer, recipe: TokenizerRecipe) -> Tokenizer:
 
 
 def normalizer(recipe: TokenizerRecipe) -> normalizers.Normalizer:
-    """Return what makes a text end as the recipe says."""
+    """Return the normalizer that makes a text end as the recipe says."""
     rules = NORMALIZERS[recipe.normalizer]
     return normalizers.Sequence([normalizers.Replace(Regex(pattern), text) for pattern, text in rules])
 
 
 def split(recipe: TokenizerRecipe) -> pre_tokenizers.PreTokenizer:
-    """Return what cuts a text into pretokens."""
+    """Return the pre-tokenizer that splits a text into words."""
     return pre_tokenizers.Split(Regex(SPLITS[recipe.split]), "isolated")

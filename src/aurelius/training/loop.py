@@ -16,7 +16,8 @@ import torch
 from aurelius import device as devices
 from aurelius import signals
 from aurelius.config.recipe import Recipe
-from aurelius.data.tokens import Blocks, Stories
+from aurelius.data.blocks import Blocks
+from aurelius.data.store import TokenStore
 from aurelius.errors import Interrupted, ModelError, RunError, TrainingDiverged
 from aurelius.files import sha256
 from aurelius.progress import SILENT, Progress
@@ -61,8 +62,8 @@ def train(
     settings = recipe.training
     context = recipe.model.context
     world = distribution.World()
-    blocks = Blocks(Stories.open(tokens, "train"), context, settings.seed, settings.story_start)
-    held_out = Stories.open(tokens, "valid")
+    blocks = Blocks(TokenStore.open(tokens, "train"), context, settings.seed, settings.story_start)
+    held_out = TokenStore.open(tokens, "valid")
     validation = Blocks(held_out, context, 0) if len(held_out.ids) >= context else None
     target = devices.pick(device)
     torch.manual_seed(settings.seed)

@@ -8,7 +8,8 @@ import torch
 
 from aurelius import device as devices
 from aurelius.config.recipe import Recipe
-from aurelius.data.tokens import Blocks, Stories
+from aurelius.data.blocks import Blocks
+from aurelius.data.store import TokenStore
 from aurelius.training.trainer import Trainer, pieces
 
 WARM, TIMED = 4, 8  # steps before and within the measurement
@@ -26,7 +27,7 @@ def resolve_steps(
         RunError: the tokens cannot be used.
     """
     blocks = Blocks(
-        Stories.open(tokens, "train"),
+        TokenStore.open(tokens, "train"),
         recipe.model.context,
         recipe.training.seed,
         recipe.training.story_start,
@@ -52,7 +53,7 @@ def seconds_per_step(recipe: Recipe, device: str = "auto") -> float:
     workers = min(torch.get_num_threads(), recipe.training.batch) if target.type == "cpu" else 1
     random = np.random.default_rng(0)
     ids = random.integers(4, recipe.tokenizer.vocab_size, 64 * recipe.model.context).astype(np.uint16)
-    blocks = Blocks(Stories(ids, np.array([0, len(ids)])), recipe.model.context, 0)
+    blocks = Blocks(TokenStore(ids, np.array([0, len(ids)])), recipe.model.context, 0)
 
     def timed(batch: int) -> float:
         small = {"training.batch": batch, "training.accumulate": 1, "training.steps": 1_000_000}

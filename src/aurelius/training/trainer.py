@@ -9,8 +9,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from aurelius import device as devices
 from aurelius.config.recipe import Recipe
-from aurelius.data.feed import Feed
-from aurelius.data.tokens import Blocks
+from aurelius.data.blocks import Blocks
+from aurelius.data.device_blocks import DeviceBlocks
 from aurelius.errors import (
     MemoryExhausted,
     ModelError,
@@ -19,7 +19,7 @@ from aurelius.errors import (
 )
 from aurelius.model.hf_folder import Folder
 from aurelius.model.llama import Llama
-from aurelius.special_tokens import IGNORED
+from aurelius.special_tokens import IGNORE_INDEX
 from aurelius.training.cpu_threads import Workers
 from aurelius.training.cuda_graph import Captured, compiled
 from aurelius.training.distributed import World
@@ -62,8 +62,8 @@ class Trainer:
             )
         self.share = self.recipe.batch // self.world.size
         self.pieces = pieces(self.recipe.accumulate, self.share, self.world.size)
-        self.begin = blocks.stories.special.begin if self.recipe.attention == "story" else None
-        self.feed = Feed(blocks, device)
+        self.begin = blocks.store.special.begin if self.recipe.attention == "story" else None
+        self.feed = DeviceBlocks(blocks, device)
         with devices.memory_errors(f"The model has {recipe.parameters:,} parameters: make it smaller"):
             self.model = Llama(recipe.model, recipe.tokenizer.vocab_size)
             self.model.initialise(self.recipe.seed)
@@ -104,7 +104,7 @@ class Trainer:
         try:
             with devices.memory_errors(""), self.workers.alone() if self.workers else nullcontext():
                 inputs, targets = self.feed.batch(self.done * self.recipe.batch, self.recipe.batch)
-                count = (targets != IGNORED).sum().clamp(min=1)
+                count = (targets != IGNORE_INDEX).sum().clamp(min=1)
                 mine = slice(self.world.rank * self.share, (self.world.rank + 1) * self.share)
                 found = self._update(inputs[mine], targets[mine], count)
         except MemoryExhausted as error:

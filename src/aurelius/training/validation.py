@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aurelius.data.tokens import Blocks
+from aurelius.data.blocks import Blocks
 from aurelius.progress import SILENT, Progress
 
 
@@ -61,12 +61,12 @@ def packed_loss(
             pieces = [blocks.piece(number) for number in range(first, min(first + batch, count))]
             targets = torch.from_numpy(np.stack(pieces))
             ids = targets.roll(1, 1)
-            ids[:, 0] = blocks.stories.special.lead
+            ids[:, 0] = blocks.store.special.lead
             predicted = logits(ids)
             nats = torch.nn.functional.cross_entropy(
                 predicted.flatten(0, 1), targets.flatten().to(predicted.device), reduction="none"
             )
-            is_begin = (targets == blocks.stories.special.given).flatten()
+            is_begin = (targets == blocks.store.special.never_target).flatten()
             nats = nats.double().cpu()
             begins += nats[is_begin].sum().item()
             total += nats[~is_begin].sum().item()

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from aurelius.corpus.readers import text as plain
+from aurelius.corpus.readers import reader
+from aurelius.corpus.readers.reader import ReadOptions
 from aurelius.corpus.readers.sources import open_path
-from aurelius.corpus.readers.text import Reading
 from aurelius.errors import CorpusError
 
 
 def documents(path: Path, **options) -> list[str]:
-    return list(open_path(path, Reading(**options)).stories)
+    return list(open_path(path, ReadOptions(**options)).stories)
 
 
 def tar(path: Path, members: dict[str, str | bytes], mode: str = "w") -> Path:
@@ -50,9 +50,9 @@ def test_a_tar_of_json_shards_is_read_without_unpacking(tmp_path: Path):
         documents(tmp_path / "cut.tgz", column="story")
 
 
-@pytest.mark.parametrize("longest", [plain.LONGEST, 64])  # in memory, or as a file without a name
+@pytest.mark.parametrize("longest", [reader.MAX_BYTES, 64])  # in memory, or as a file without a name
 def test_a_text_in_a_tar_is_read_as_it_is_outside(tmp_path: Path, monkeypatch, longest: int):
-    monkeypatch.setattr(plain, "LONGEST", longest)
+    monkeypatch.setattr(reader, "MAX_BYTES", longest)
     text = "\n\n".join(f"Story {n}.\nIt ends." for n in range(20))
     (tmp_path / "a.txt").write_text(text)
     stories = documents(tmp_path / "a.txt")
@@ -68,12 +68,12 @@ def test_a_text_in_a_tar_is_read_as_it_is_outside(tmp_path: Path, monkeypatch, l
         ("a.txt", b"caf\xe9", "is not UTF-8 text: byte 0xe9 at 3"),
         ("a.json", b'["caf\xe9"]', "is not UTF-8 text: byte 0xe9 at 5"),
         ("a.json", json.dumps(["x" * 1001]), "row 1 is longer than"),
-        ("a.json", gzip.compress(b'["One."]'), "is packed with gzip; unpack it"),
+        ("a.json", gzip.compress(b'["One."]'), "is compressed with gzip; unpack it"),
         ("a.jsonl", '["One."]', "begins with an array"),
     ],
 )
 def test_what_is_wrong_in_a_tar_is_named(tmp_path: Path, monkeypatch, name: str, content, words: str):
-    monkeypatch.setattr(plain, "LONGEST", 1000)
+    monkeypatch.setattr(reader, "MAX_BYTES", 1000)
     with pytest.raises(CorpusError) as caught:
         documents(tar(tmp_path / "all.tar", {name: content}))
     assert f"all.tar: {name}" in str(caught.value) and words in str(caught.value)
@@ -81,12 +81,14 @@ def test_what_is_wrong_in_a_tar_is_named(tmp_path: Path, monkeypatch, name: str,
 
 def test_replaced_bytes_in_a_tar(tmp_path: Path):
     path = tar(tmp_path / "a.tar", {"a.json": b'["caf\xe9"]', "b.txt": b"caf\xe9"})
-    assert documents(path, errors="replace") == ["caf\ufffd"] * 2
+    assert documents(path, encoding_errors="replace") == ["caf\ufffd"] * 2
 
 
 def test_a_tar_without_stories_names_what_it_holds(tmp_path: Path):
     path = tar(tmp_path / "a.tar", {f"{n}.json.gz": b"" for n in range(9)})
-    with pytest.raises(CorpusError, match=r"but 0\.json\.gz, 1\.json\.gz, 2\.json\.gz and others \(packed"):
+    with pytest.raises(
+        CorpusError, match=r"but 0\.json\.gz, 1\.json\.gz, 2\.json\.gz and others \(compressed"
+    ):
         documents(path)
     with pytest.raises(CorpusError, match=r"holds no \.json, \.jsonl or \.txt file, but nothing"):
         documents(tar(tmp_path / "b.tar", {}))
@@ -108,7 +110,7 @@ def test_a_tar_ends_with_zeros_or_is_cut_short(tmp_path: Path, end: bytes):
         path.write_bytes(whole[:2048] + bytes(size))
         assert documents(path) == ["One.", "Two."]
     path.write_bytes(whole[:1024] + end)
-    with pytest.raises(CorpusError, match=r"a\.tar is not a tar file, or cut short"):
+    with pytest.raises(CorpusError, match=r"a\.tar is not a tar file, or is truncated"):
         documents(path)
 
 

@@ -150,7 +150,7 @@ def test_a_transfer_that_is_damaged_is_made_again(hub: str, tmp_path: Path):
     Hub.damages = 1
     done = aurelius(tmp_path, hub, "corpus", "pico", "--corpus", name)
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert f"what came of {name} is damaged, and was removed; run the command again" in done.stderr
+    assert f"the download of {name} was damaged and has been removed; run the command again" in done.stderr
     cache = tmp_path / "hf/hub/datasets--someone--tales"
     assert not [path for path in cache.glob("[bs]*/**/*") if path.is_symlink() or path.is_file()]
     done = aurelius(tmp_path, hub, "corpus", "pico", "--corpus", name)
@@ -186,11 +186,11 @@ def test_an_unreachable_hub(tmp_path: Path):
 @pytest.mark.parametrize("source", ["someone/tales/deep/tales.txt", "stories.txt"])
 def test_a_mistyped_path_never_reaches_the_network(hub: str, tmp_path: Path, source: str):
     done = aurelius(tmp_path, hub, "corpus", "pico", "--corpus", source)
-    assert done.returncode == 2 and "is not there" in done.stderr
+    assert done.returncode == 2 and "does not exist" in done.stderr
     assert Hub.asked == []
 
 
 def test_a_mistyped_model_never_reaches_the_network(hub: str, tmp_path: Path):
     done = aurelius(tmp_path, hub, "generate", "someone/model", "Once")
-    assert done.returncode == 2 and "is not there" in done.stderr and "hf:owner/name" in done.stderr
+    assert done.returncode == 2 and "does not exist" in done.stderr and "hf:owner/name" in done.stderr
     assert Hub.asked == []

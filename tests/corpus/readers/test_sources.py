@@ -10,15 +10,14 @@ from hypothesis import strategies as st
 
 from aurelius.config.sections import CorpusRecipe
 from aurelius.corpus import storyteller
-from aurelius.corpus.readers import sources
-from aurelius.corpus.readers import text as plain
+from aurelius.corpus.readers import reader, sources
+from aurelius.corpus.readers.reader import ReadOptions
 from aurelius.corpus.readers.sources import Source, open_path, open_source
-from aurelius.corpus.readers.text import Reading
 from aurelius.errors import CorpusError
 
 
 def documents(path: Path, **options) -> list[str]:
-    return list(open_path(path, Reading(**options)).stories)
+    return list(open_path(path, ReadOptions(**options)).stories)
 
 
 def test_separated_text(tmp_path: Path):
@@ -70,33 +69,41 @@ def test_the_storyteller_is_a_source_with_a_cap():
     ("name", "content", "words"),
     [
         ("a.txt", b"", "is empty"),
-        ("a.txt", b"text\n\0\x01binary", "zero byte stands in line 2"),
+        ("a.txt", b"text\n\0\x01binary", "line 2 holds a zero byte"),
         ("a.txt", b"caf\xe9 au lait", "byte 0xe9 at 3 (line 1)"),
         ("a.csv", b"a,b", "is a table in CSV"),
         ("a.txt", b'id,text\n1,"A cat sat."\n', "is a table in CSV"),
         ("a.txt", b'"text"\nA cat sat.\n', "is a table in CSV"),
         ("a.docx", b"a,b", "type '.docx'"),
         ("a", b"a,b", "type ''"),
-        ("a.txt.gz", b"One.\n", "is damaged or cut short"),
-        ("a.txt.gz", gzip.compress(b"One.\n" * 9999)[:-9], "is damaged or cut short"),
-        ("a.jsonl.zst", b"One.\n", "is damaged or cut short"),
-        ("a.json", b'[{"text": "One."}, {"te', "not a JSON array, or cut short"),
+        ("a.txt.gz", b"One.\n", "is damaged or truncated"),
+        ("a.txt.gz", gzip.compress(b"One.\n" * 9999)[:-9], "is damaged or truncated"),
+        ("a.jsonl.zst", b"One.\n", "is damaged or truncated"),
+        ("a.json", b'[{"text": "One."}, {"te', "not a JSON array, or is truncated"),
         ("a.json", b'{"text": "One."}', "not a JSON array"),
-        ("a.json", b'[{"text": "caf\xe9"}]', "byte 0xe9 at 14; convert the file, or put U+FFFD there"),
+        (
+            "a.json",
+            b'[{"text": "caf\xe9"}]',
+            "byte 0xe9 at 14; convert the file, or replace such bytes by U+FFFD",
+        ),
         ("a.json", b'{"text": "One."}\n', "not a JSON array, but begins with '{'; name it .jsonl"),
         ("a.json", b" \n", "not a JSON array, but is blank"),
         ("a.json", b"[ ]", "is an empty JSON array"),
-        ("a.json", b'["One."] ["Two."]', "goes on after its JSON array"),
+        ("a.json", b'["One."] ["Two."]', "continues after its JSON array"),
         ("a.json", b'["One." "Two."]', "row 1: a comma or the array's end is missing"),
         ("a.json", b'["One.",]', "row 2: Expecting value at its character 1"),
         ("a.json", b"[" * 200_000, "row 1: maximum recursion depth"),
         ("a.json", b"[" + b"1" * 5000 + b"]", "row 1: Exceeds the limit"),
         ("a.json", b'["One.", "\\ud83d"]', "row 2 holds half of a surrogate pair"),
-        ("a.json", gzip.compress(b'["One."]'), "is packed with gzip; add .gz to its name"),
-        ("a.jsonl", gzip.compress(b'"One."'), "is packed with gzip; add .gz to its name"),
-        ("a.txt", pa.compress(b"One.", "zstd", asbytes=True), "is packed with zstd; add .zst to its name"),
-        ("a.txt.gz", gzip.compress(gzip.compress(b"One.")), "is packed with gzip; unpack it"),
-        ("a.tar", gzip.compress(b"no tar"), "is packed with gzip; add .gz to its name"),
+        ("a.json", gzip.compress(b'["One."]'), "is compressed with gzip; add .gz to its name"),
+        ("a.jsonl", gzip.compress(b'"One."'), "is compressed with gzip; add .gz to its name"),
+        (
+            "a.txt",
+            pa.compress(b"One.", "zstd", asbytes=True),
+            "is compressed with zstd; add .zst to its name",
+        ),
+        ("a.txt.gz", gzip.compress(gzip.compress(b"One.")), "is compressed with gzip; unpack it"),
+        ("a.tar", gzip.compress(b"no tar"), "is compressed with gzip; add .gz to its name"),
         ("a.json", b'[{"story": "One."}]', "row 1 has no text under 'text', but keys story"),
         ("a.tar", b"no tar at all" * 99, "not a tar file"),
         ("a.parquet.gz", b"PAR1", "type '.parquet'"),
@@ -133,7 +140,7 @@ def test_a_parquet_file_with_a_damaged_page(tmp_path: Path):
 
 
 def test_missing_files_folders_and_columns(tmp_path: Path):
-    with pytest.raises(CorpusError, match="is not there"):
+    with pytest.raises(CorpusError, match="does not exist"):
         documents(tmp_path / "no.txt")
     with pytest.raises(CorpusError, match="is a folder without stories"):
         documents(tmp_path)
@@ -198,13 +205,13 @@ def test_bytes_that_are_not_utf_8_can_be_replaced(tmp_path: Path):
     (tmp_path / "a.txt").write_bytes(b"caf\xe9 au lait")
     with pytest.raises(CorpusError, match="--encoding-errors replace"):
         documents(tmp_path / "a.txt")
-    assert documents(tmp_path / "a.txt", errors="replace") == ["caf\ufffd au lait"]
+    assert documents(tmp_path / "a.txt", encoding_errors="replace") == ["caf\ufffd au lait"]
     (tmp_path / "a.json").write_bytes(b'["caf\xe9 au lait", "\xc3"]')
-    assert documents(tmp_path / "a.json", errors="replace") == ["caf\ufffd au lait", "\ufffd"]
+    assert documents(tmp_path / "a.json", encoding_errors="replace") == ["caf\ufffd au lait", "\ufffd"]
 
 
 def test_lines_and_stories_beyond_any_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(plain, "LONGEST", 1000)
+    monkeypatch.setattr(reader, "MAX_BYTES", 1000)
     (tmp_path / "line.txt").write_text("One.\n" + "x" * 1001)
     with pytest.raises(CorpusError, match="line 2 is longer than"):
         documents(tmp_path / "line.txt")
@@ -219,8 +226,8 @@ def test_lines_and_stories_beyond_any_memory(tmp_path: Path, monkeypatch: pytest
     pq.write_table(pa.table({"text": ["One."] * 1500 + ["é" * 501]}), tmp_path / "a.parquet")
     with pytest.raises(CorpusError, match=r"a\.parquet, row 1501 is longer than"):
         documents(tmp_path / "a.parquet")
-    with pytest.raises(CorpusError, match="row 1 of the stories given is longer than"):
-        list(sources.given(["One.", {"text": "x" * 1001}], "text").stories)
+    with pytest.raises(CorpusError, match="row 1 of the stories passed is longer than"):
+        list(sources.from_python(["One.", {"text": "x" * 1001}], "text").stories)
 
 
 @given(st.lists(st.integers()), st.integers(1, 5))

@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aurelius.corpus.readers import reader
 from aurelius.corpus.readers import text as plain
+from aurelius.corpus.readers.reader import File, ReadOptions
 from aurelius.corpus.readers.sources import open_path
-from aurelius.corpus.readers.text import Reading, parting
+from aurelius.corpus.readers.text import text as read_text
 from aurelius.errors import CorpusError
 
 STORY = 'Tom saw a cat.\n\nIt said, "Hello, Tom," and ran.\n\nThe end.'
@@ -16,7 +18,9 @@ STORY = 'Tom saw a cat.\n\nIt said, "Hello, Tom," and ran.\n\nThe end.'
 
 def how(text: str | bytes, column: str = "text") -> str:
     content = text if isinstance(text, bytes) else text.encode()
-    return parting(lambda: io.BytesIO(content), "a.txt", Reading(column))[0]
+    return read_text(
+        File("a.txt", lambda: io.BufferedReader(io.BytesIO(content))), ReadOptions(column)
+    ).format
 
 
 def table(rows: list[list[str]], **options) -> str:
@@ -86,8 +90,8 @@ def test_a_byte_after_a_byte_order_mark_has_its_place_in_the_file():
 
 
 def test_the_length_of_a_story_is_that_of_its_bytes(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(plain, "LONGEST", 1000)
+    monkeypatch.setattr(reader, "MAX_BYTES", 1000)
     text = "é é é\n" * 150
-    _, read = parting(lambda: io.BytesIO(text.encode()), "a.txt", Reading())
+    file = File("a.txt", lambda: io.BufferedReader(io.BytesIO(text.encode())))
     with pytest.raises(CorpusError, match="story that ends after line 112 is longer"):
-        list(read(io.BytesIO(text.encode()), "a.txt", Reading()))
+        list(read_text(file, ReadOptions()).texts)

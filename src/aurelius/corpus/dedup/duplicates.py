@@ -1,9 +1,9 @@
-"""Which stories are the same, or nearly so.
+"""Which stories are duplicates or near duplicates.
 
 Two stories are the same if their words are, in lower case and without punctuation; near duplicates if the
 Jaccard similarity of their word 5-grams reaches a threshold. Candidates come from shared bands (see
-`signatures`); every candidate is verified on the 5-grams themselves. What is alike through others is one
-cluster.
+`signatures`); every candidate is verified on the 5-grams themselves. Near duplicates of near duplicates
+belong to the same cluster.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,7 +29,7 @@ def same(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
 def candidates(bands: NDArray[np.uint64]) -> NDArray[np.int64]:
     """Return the pairs of rows [P, 2] that share a band [N, BANDS], smaller number first, each once.
 
-    Of many rows that share one band each is paired with the first of them and with the one before it.
+    If many rows share a band, each is paired with the first of them and with the one before it.
     """
     pairs = [np.zeros((0, 2), np.int64)]
     for band in bands.T:
@@ -51,14 +51,14 @@ def similarities(pairs: NDArray[np.int64], sets: Mapping[int, NDArray[np.uint32]
     """Return the Jaccard similarity of each pair [P, 2]; ``sets`` holds each row's sorted shingles."""
     found = np.zeros(len(pairs))
     for first in range(0, len(pairs), CHUNK):
-        some = pairs[first : first + CHUNK].tolist()
-        sizes = np.array([(len(sets[a]), len(sets[b])) for a, b in some])
-        number = np.repeat(np.arange(len(some), dtype=np.uint64), sizes.sum(1))
-        values = np.concatenate([sets[row] for pair in some for row in pair])
+        chunk = pairs[first : first + CHUNK].tolist()
+        sizes = np.array([(len(sets[a]), len(sets[b])) for a, b in chunk])
+        number = np.repeat(np.arange(len(chunk), dtype=np.uint64), sizes.sum(1))
+        values = np.concatenate([sets[row] for pair in chunk for row in pair])
         tagged = np.sort(number << np.uint64(32) | values)
         twice = tagged[1:][tagged[1:] == tagged[:-1]] >> np.uint64(32)
-        common = np.bincount(twice.astype(np.int64), minlength=len(some))
-        found[first : first + len(some)] = common / (sizes.sum(1) - common)
+        common = np.bincount(twice.astype(np.int64), minlength=len(chunk))
+        found[first : first + len(chunk)] = common / (sizes.sum(1) - common)
     return found
 
 
@@ -69,12 +69,12 @@ def clusters(
 
     Args:
         bands: [N, BANDS], see `signatures.bands`.
-        sets: gives the sorted shingles of the rows wanted.
-        similarity: the Jaccard similarity from which two stories are near duplicates.
+        sets: returns the sorted shingles of the wanted rows.
+        similarity: the lowest Jaccard similarity of near duplicates.
 
     Returns:
-        The lowest row of each row's cluster [N], its own where it is alone; and the highest similarity found
-        of each row to another [N].
+        The lowest row of each row's cluster [N], itself if it has no near duplicate; and each row's highest
+        similarity to another [N].
     """
     pairs = candidates(bands)
     wanted = np.zeros(len(bands), bool)

@@ -1,4 +1,4 @@
-"""What near duplicates are found by: word 5-grams, and MinHash signatures of them, cut into bands.
+"""How near duplicates are found: word 5-grams, and their MinHash signatures, cut into bands.
 
 Source: Broder 1997 (shingles), Indyk and Motwani 1998 (locality-sensitive hashing); `rensa` computes the
 signatures (R-MinHash). Twelve bands of five values find a pair of Jaccard similarity 0.8 with probability
@@ -24,10 +24,10 @@ MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd, from the golden ratio (Knuth,
 class _Words(dict[bytes, int]):
     """64-bit hashes of words; words repeat, so each is hashed once."""
 
-    MOST = 1_000_000
+    CACHE_SIZE = 1_000_000
 
     def __missing__(self, word: bytes) -> int:
-        if len(self) >= self.MOST:
+        if len(self) >= self.CACHE_SIZE:
             self.clear()
         value = int.from_bytes(hashlib.blake2b(word, digest_size=8).digest(), "little")
         self[word] = value
@@ -41,7 +41,7 @@ def shingles(texts: Sequence[list[bytes]]) -> tuple[NDArray[np.uint32], NDArray[
     """Hash the word 5-grams of each list of words; a shorter text is one shingle.
 
     Returns:
-        The hashes one text after the other, and where each text's begin, [N + 1].
+        The hashes of one text after another, and where those of each text begin, [N + 1].
     """
     padded = [hash_ for words in texts for hash_ in map(_words.__getitem__, words or [b""])]
     lengths = np.array([max(1, len(words)) for words in texts], np.int64)
@@ -61,10 +61,10 @@ def shingles(texts: Sequence[list[bytes]]) -> tuple[NDArray[np.uint32], NDArray[
 
 
 def bands(flat: NDArray[np.uint32], starts: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Return the hash of each band of each text's signature [N, BANDS]; texts that share one may be alike."""
+    """Return the hashes of the bands of each text's signature [N, BANDS]; sharing one is a hint."""
     if len(starts) == 1:
         return np.zeros((0, BANDS), np.uint64)
-    # rensa takes 64-bit hashes; ours are spread over all of them
+    # rensa expects 64-bit hashes; spread ours over that range
     tokens = flat.astype(np.uint64) * MULTIPLIER
     matrix = RMinHash.digest_matrix_from_flat_token_hashes(tokens, starts.astype(np.uint64), VALUES, SEED)
     signatures = np.array(matrix.to_rows(), np.uint64)[:, : BANDS * ROWS].reshape(-1, BANDS, ROWS)
@@ -76,7 +76,7 @@ def bands(flat: NDArray[np.uint32], starts: NDArray[np.int64]) -> NDArray[np.uin
 
 
 def unique(flat: NDArray[np.uint32], starts: NDArray[np.int64]) -> list[bytes]:
-    """Return each text's different shingles, sorted, as bytes."""
+    """Return each text's distinct shingles, sorted, as bytes."""
     text = np.repeat(np.arange(len(starts) - 1, dtype=np.uint64), np.diff(starts))
     tagged = np.sort(text << np.uint64(32) | flat)
     tagged = tagged[np.r_[True, tagged[1:] != tagged[:-1]][: len(tagged)]]

@@ -1,1 +1,1 @@
-"""From files, folders, archives and the hub to stories."""
+"""Readers: from files, folders, archives and the hub to documents."""

@@ -2,15 +2,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aurelius.data.feed import Feed
-from aurelius.data.tokens import Blocks
-from tests.data.test_tokens import cases, shares, store
+from aurelius.data.blocks import Blocks
+from aurelius.data.device_blocks import DeviceBlocks
+from tests.data.test_blocks import cases, shares, store
 
 
 @given(cases, shares, st.integers(0, 60), st.integers(1, 12))
 def test_blocks_cut_on_the_device_are_the_same(case, share: float, first: int, count: int):
     lengths, context, seed = case
     blocks = Blocks(store(lengths), context, seed, share)
-    feed = Feed(blocks, torch.device("cpu"))
-    for ours, theirs in zip(feed.cut(first, count), blocks.batch(first, count), strict=True):
+    feed = DeviceBlocks(blocks, torch.device("cpu"))
+    for ours, theirs in zip(feed.cut_on_device(first, count), blocks.batch(first, count), strict=True):
         assert torch.equal(ours, torch.from_numpy(theirs))

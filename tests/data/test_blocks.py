@@ -7,21 +7,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aurelius.corpus import build as corpus
-from aurelius.data import tokens
-from aurelius.data.tokens import Blocks, Stories
+from aurelius.data.blocks import Blocks
+from aurelius.data.store import TokenStore
+from aurelius.data.stories import read_stories
 from aurelius.errors import RunError
-from aurelius.special_tokens import BOS, EOS, IGNORED, SINK
-from aurelius.tokenizer import load as tokenizer
+from aurelius.special_tokens import BOS, EOS, IGNORE_INDEX, SINK
+from aurelius.tokenizer import build, pack
+from aurelius.tokenizer.load import load
 
 
-def store(lengths: list[int]) -> Stories:
+def store(lengths: list[int]) -> TokenStore:
     """Make stories whose inner tokens are all different, from 4 on."""
     starts, ids, fresh = [0], [], 4
     for length in lengths:
         ids += [BOS, *range(fresh, fresh + length), EOS]
         fresh += length
         starts.append(len(ids))
-    return Stories(np.array(ids, dtype=np.uint16), np.array(starts))
+    return TokenStore(np.array(ids, dtype=np.uint16), np.array(starts))
 
 
 cases = st.tuples(
@@ -38,8 +40,8 @@ def test_each_token_is_a_target_once_an_epoch(case, epoch):
     assert (inputs[:, 0] == SINK).all()
     assert (inputs[:, 1:] != SINK).all()
     # Independent: lay the whole epoch out by looking at which story each first token belongs to.
-    stream = np.where(targets == IGNORED, BOS, targets).ravel()
-    assert (np.where(targets == IGNORED, BOS, targets)[:, :-1] == inputs[:, 1:]).all()
+    stream = np.where(targets == IGNORE_INDEX, BOS, targets).ravel()
+    assert (np.where(targets == IGNORE_INDEX, BOS, targets)[:, :-1] == inputs[:, 1:]).all()
     documents = [stories.ids[a:b].tolist() for a, b in zip(stories.starts, stories.starts[1:], strict=False)]
     left = sorted(map(tuple, documents))
     at = 0
@@ -63,7 +65,7 @@ def test_a_share_of_the_blocks_begins_with_a_story(case, share: float):
     stream = np.concatenate(
         [stories.ids[stories.starts[d] : stories.starts[d + 1]] for d in blocks.epoch(0).order]
     )
-    positions = blocks.epoch(0).positions
+    positions = blocks.epoch(0).block_starts
     assert positions[0] == 0 and positions[-1] + context <= len(stream)
     for n, (before, position) in enumerate(pairwise(positions), 1):
         if int((n + 1) * share) > int(n * share):
@@ -78,12 +80,12 @@ def test_a_share_of_the_blocks_begins_with_a_story(case, share: float):
 def test_blocks_are_placed_one_epoch_after_the_other(case, share: float, epoch: int):
     lengths, context, seed = case
     blocks = Blocks(store(lengths), context, seed, share)
-    sizes = [len(blocks.epoch(n).positions) for n in range(epoch + 1)]
+    sizes = [len(blocks.epoch(n).block_starts) for n in range(epoch + 1)]
     first = sum(sizes[:-1])
     fresh = Blocks(store(lengths), context, seed, share)
-    assert fresh.place(first) == (epoch, 0)
-    assert fresh.place(first + sizes[-1] - 1) == (epoch, sizes[-1] - 1)
-    assert fresh.place(0) == (0, 0)
+    assert fresh.locate(first) == (epoch, 0)
+    assert fresh.locate(first + sizes[-1] - 1) == (epoch, sizes[-1] - 1)
+    assert fresh.locate(0) == (0, 0)
 
 
 @given(cases, st.data())
@@ -108,7 +110,7 @@ def test_epochs_and_seeds_are_shuffled_anew():
 def test_begin_is_never_a_target():
     blocks = Blocks(store([3] * 20), 10, 0)
     inputs, targets = blocks.batch(0, blocks.per_epoch)
-    assert (inputs == BOS).any() and not (targets == BOS).any() and (targets == IGNORED).any()
+    assert (inputs == BOS).any() and not (targets == BOS).any() and (targets == IGNORE_INDEX).any()
 
 
 def test_too_few_tokens_for_a_block():
@@ -118,11 +120,11 @@ def test_too_few_tokens_for_a_block():
 
 def test_build_keeps_every_story(tiny, tmp_path: Path):
     corpus.build(tiny, tmp_path / "corpus")
-    tokenizer.build(tiny, tmp_path / "corpus", tmp_path / "tokenizer")
-    tokens.build(tmp_path / "corpus", tmp_path / "tokenizer", tmp_path / "tokens")
-    encoder = tokenizer.load(tmp_path / "tokenizer" / "tokenizer.json")
+    build.build(tiny, tmp_path / "corpus", tmp_path / "tokenizer")
+    pack.build(tmp_path / "corpus", tmp_path / "tokenizer", tmp_path / "tokens")
+    encoder = load(tmp_path / "tokenizer" / "tokenizer.json")
     for name in ("train", "valid"):
-        stories, texts = Stories.open(tmp_path / "tokens", name), corpus.load(tmp_path / "corpus", name)
+        stories, texts = TokenStore.open(tmp_path / "tokens", name), read_stories(tmp_path / "corpus", name)
         assert len(stories) == len(texts)
         for number, text in enumerate(texts):
             begin, *inner, end = stories.ids[stories.starts[number] : stories.starts[number + 1]].tolist()
@@ -132,8 +134,8 @@ def test_build_keeps_every_story(tiny, tmp_path: Path):
 
 def test_damaged_stores_are_named(tmp_path: Path):
     with pytest.raises(RunError, match="cannot be read"):
-        Stories.open(tmp_path, "train")
+        TokenStore.open(tmp_path, "train")
     np.save(tmp_path / "train.documents.npy", np.array([0, 9]))
     (tmp_path / "train.bin").write_bytes(b"\0\0" * 8)
-    with pytest.raises(RunError, match="8 tokens, its index"):
-        Stories.open(tmp_path, "train")
+    with pytest.raises(RunError, match="8 tokens, but its index"):
+        TokenStore.open(tmp_path, "train")

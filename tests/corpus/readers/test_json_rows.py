@@ -10,17 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aurelius.corpus.readers import rows
-from aurelius.corpus.readers import text as plain
-from aurelius.corpus.readers.rows import json_array
+from aurelius.corpus.readers import json_rows, reader
+from aurelius.corpus.readers.json_rows import array_rows
+from aurelius.corpus.readers.reader import ReadOptions
 from aurelius.corpus.readers.sources import open_path
-from aurelius.corpus.readers.text import Reading
 from aurelius.errors import CorpusError
 
 
 def texts(content: bytes | io.RawIOBase, **options) -> Iterator[str]:
     file = io.BytesIO(content) if isinstance(content, bytes) else io.BufferedReader(content)
-    return json_array(file, "a.json", Reading(**options))
+    return array_rows(file, "a.json", ReadOptions(**options))
 
 
 class Endless(io.RawIOBase):
@@ -57,14 +56,14 @@ def test_an_array_is_read_alike_however_much_is_read_at_once(table, indent, asci
         [{"other": other, "text": text} for text, other in table], indent=indent, ensure_ascii=ascii_only
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rows, "CHUNK", chunk)
+        patch.setattr(json_rows, "CHUNK", chunk)
         assert list(texts(content.encode("utf-8-sig"))) == [text.strip("\r\n") for text, _ in table]
 
 
 @given(st.binary(max_size=40), st.integers(1, 5))
 def test_whatever_an_array_holds_the_answer_is_one_of_ours(content: bytes, chunk: int):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rows, "CHUNK", chunk)
+        patch.setattr(json_rows, "CHUNK", chunk)
         for end in (b'"]', b"}]", b""):
             try:
                 assert all(isinstance(text, str) for text in texts(b'["One.", ' + content + end))
@@ -82,7 +81,7 @@ def test_whatever_an_array_holds_the_answer_is_one_of_ours(content: bytes, chunk
     ],
 )
 def test_no_row_is_read_without_end(monkeypatch: pytest.MonkeyPatch, begin: bytes, rest: bytes, row: int):
-    monkeypatch.setattr(plain, "LONGEST", 100_000)
+    monkeypatch.setattr(reader, "MAX_BYTES", 100_000)
     file = Endless(begin, rest)
     with pytest.raises(CorpusError, match=f"row {row} is longer than"):
         list(texts(file))
@@ -90,18 +89,18 @@ def test_no_row_is_read_without_end(monkeypatch: pytest.MonkeyPatch, begin: byte
 
 
 def test_an_array_may_be_without_end(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(plain, "LONGEST", 1000)
+    monkeypatch.setattr(reader, "MAX_BYTES", 1000)
     assert list(islice(texts(Endless(b'["One."', b', "Two."')), 99_999))[-1] == "Two."
 
 
 def test_the_place_of_a_byte_that_is_not_utf_8(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(rows, "CHUNK", 4)
+    monkeypatch.setattr(json_rows, "CHUNK", 4)
     content = '["é", "café'.encode() + b'\xe9"]'
     with pytest.raises(CorpusError, match=r"a\.json is not UTF-8 text: byte 0xe9 at 13; .*replace"):
         list(texts(content))
     with pytest.raises(CorpusError, match="byte 0xe9 at 16;"):
         list(texts(b"\xef\xbb\xbf" + content))
-    assert list(texts(content, errors="replace")) == ["é", "café\ufffd"]
+    assert list(texts(content, encoding_errors="replace")) == ["é", "café\ufffd"]
 
 
 @pytest.mark.parametrize("error", [MemoryError("no room"), pa.ArrowMemoryError("malloc of 9 failed")])
@@ -113,7 +112,7 @@ def test_rows_of_parquet_that_do_not_fit_the_memory(tmp_path: Path, monkeypatch,
         raise error
 
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", batches)
-    with pytest.raises(CorpusError, match=r"a\.parquet: its rows do not fit the memory") as caught:
+    with pytest.raises(CorpusError, match=r"a\.parquet: its rows do not fit in memory") as caught:
         list(open_path(path).stories)
     assert "damaged" not in str(caught.value)
 
