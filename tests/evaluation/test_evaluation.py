@@ -20,7 +20,7 @@ def test_the_report_says_what_was_measured_on_what(tiny_run: Path):
     assert "cleaned" in report["documents"]
     packed = report["packed"]
     assert packed["perplexity_with_begin"] == pytest.approx(
-        math.exp(compressed["nats_per_token_with_begin"]), rel=1e-3
+        math.exp(packed["nats_per_token_with_begin"]), rel=1e-3
     )
     for sample in report["samples"]:
         assert sample["text"].startswith(sample["prompt"])

@@ -12,18 +12,18 @@ from gguf import GGUFReader, dequantize
 
 from aurelius.config.recipe import Recipe
 from aurelius.errors import AureliusError, ModelError
-from aurelius.export import gguf
-from aurelius.model.hf_folder import Folder
+from aurelius.export import gguf, gguf_file
+from aurelius.model.hf_folder import LlamaFolder
 from aurelius.pipeline.run import run
 
 
 @pytest.fixture(scope="module")
-def source(tiny_run: Path) -> Folder:
-    return Folder.read(tiny_run / "export/huggingface")
+def source(tiny_run: Path) -> LlamaFolder:
+    return LlamaFolder.read(tiny_run / "export/huggingface")
 
 
-def test_what_is_written_is_the_model(tiny, source: Folder, tmp_path: Path):
-    left = gguf.write(source, tmp_path, "tiny", ("F32",))
+def test_what_is_written_is_the_model(tiny, source: LlamaFolder, tmp_path: Path):
+    left = gguf_file.write(source, tmp_path, "tiny", ("F32",))
     reader = GGUFReader(tmp_path / "tiny-F32.gguf")
     value = {name: field.contents() for name, field in reader.fields.items()}
     assert left == []
@@ -40,28 +40,28 @@ def test_what_is_written_is_the_model(tiny, source: Folder, tmp_path: Path):
     assert np.array_equal(tensors["blk.0.attn_q.weight"].data, q[order])
 
 
-def test_rounded_types_are_near(source: Folder, tmp_path: Path):
+def test_rounded_types_are_near(source: LlamaFolder, tmp_path: Path):
     wide = {name: np.tile(w, (1, 2)) if w.ndim == 2 else w for name, w in source.weights.items()}
     shape = source.shape.model_copy(update={"d_mlp": 96, "d_model": 64, "heads": 4})
     model = replace(source, shape=shape, weights=wide)
-    assert gguf.write(model, tmp_path, "wide") == []
+    assert gguf_file.write(model, tmp_path, "wide") == []
     for kind, most in (("F16", 1e-3), ("Q8_0", 1e-2), ("Q4_0", 0.15)):
         tensor = {t.name: t for t in GGUFReader(tmp_path / f"wide-{kind}.gguf").tensors}["token_embd.weight"]
         found, expected = dequantize(tensor.data, tensor.tensor_type), wide["model.embed_tokens.weight"]
         assert np.abs(found - expected).max() <= most * np.abs(expected).max()
 
 
-def test_a_type_that_does_not_fit_the_shape(source: Folder, tmp_path: Path):
+def test_a_type_that_does_not_fit_the_shape(source: LlamaFolder, tmp_path: Path):
     """`tiny` has an MLP of 48: 8 and 4 bits are left out, or refused where they were asked for."""
-    left = gguf.write(source, tmp_path, "tiny")
+    left = gguf_file.write(source, tmp_path, "tiny")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["tiny-F16.gguf", "tiny-F32.gguf"]
     assert len(left) == 2 and "model.d_mlp is 48" in left[0]
     with pytest.raises(ModelError, match="Q8_0 stores 32 weights together"):
-        gguf.write(source, tmp_path / "other", "tiny", ("Q8_0",))
+        gguf_file.write(source, tmp_path / "other", "tiny", ("Q8_0",))
     assert not (tmp_path / "other").exists()
 
 
-def test_the_cards_shape_is_sent_to_large_portable(source: Folder):
+def test_the_cards_shape_is_sent_to_large_portable(source: LlamaFolder):
     for name, problem in (("large", "the recipe large-portable has 992"), ("large-portable", "")):
         found = gguf.misfit(Recipe.load(name).model, "Q8_0")
         assert problem in found and bool(problem) == bool(found)
@@ -94,7 +94,7 @@ def test_a_tokenizer_that_llama_cpp_cannot_follow_is_refused(
         (stories260k, "not a tokenizer that Aurelius made"),
     ):
         with pytest.raises(AureliusError, match=words):
-            gguf.write(Folder.read(folder), tmp_path / "out", "x")
+            gguf_file.write(LlamaFolder.read(folder), tmp_path / "out", "x")
     assert not (tmp_path / "out").exists()
 
 
@@ -102,7 +102,7 @@ def test_a_missing_package_is_named_where_it_is_needed(tiny_run: Path, tmp_path:
     done = Path(shutil.copytree(tiny_run, tmp_path / "done"))
     run(done, overrides={"export.gguf": ["F32"]}, to=["gguf"])
     monkeypatch.setitem(sys.modules, "gguf", None)
-    monkeypatch.delitem(sys.modules, "aurelius.export.gguf")
+    monkeypatch.delitem(sys.modules, "aurelius.export.gguf_file", raising=False)
     with pytest.raises(AureliusError, match=r"pip install 'aurelius-lm\[gguf\]'"):
         run("pico", tmp_path / "run", to=["gguf"])
     assert not (tmp_path / "run" / "recipe.toml").exists()

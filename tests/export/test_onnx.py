@@ -10,30 +10,31 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from transformers import AutoModelForCausalLM
 
-from aurelius.export import onnx
-from aurelius.model.hf_folder import Folder
+from aurelius.export import onnx_graph
+from aurelius.export.onnx import FILES
+from aurelius.model.hf_folder import LlamaFolder
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
 
 @pytest.fixture(scope="module")
-def source(tiny_run: Path) -> Folder:
-    return Folder.read(tiny_run / "export/huggingface")
+def source(tiny_run: Path) -> LlamaFolder:
+    return LlamaFolder.read(tiny_run / "export/huggingface")
 
 
 @pytest.fixture(scope="module")
-def stock(source: Folder):
+def stock(source: LlamaFolder):
     return AutoModelForCausalLM.from_pretrained(source.path).eval()
 
 
-def session(source: Folder, kind: str, as_written: bool = False):
+def session(source: LlamaFolder, kind: str, as_written: bool = False):
     options = onnxruntime.SessionOptions()
     if as_written:  # else what is multiplied with int8 and int4 may be rounded too, for speed
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(onnx.build(source, kind).SerializeToString(), options)
+    return onnxruntime.InferenceSession(onnx_graph.build(source, kind).SerializeToString(), options)
 
 
-def feed(source: Folder, ids: np.ndarray, past: list[np.ndarray] | None = None, mask=None) -> dict:
+def feed(source: LlamaFolder, ids: np.ndarray, past: list[np.ndarray] | None = None, mask=None) -> dict:
     B, T = ids.shape
     shape = source.shape
     past = past or [np.zeros((B, shape.kv_heads, 0, shape.head_dim), np.float32)] * 2 * shape.layers
@@ -45,7 +46,7 @@ def feed(source: Folder, ids: np.ndarray, past: list[np.ndarray] | None = None, 
     return given | dict(zip(names, past, strict=True))
 
 
-def test_logits_are_those_of_transformers_whole_and_with_a_cache(source: Folder, stock):
+def test_logits_are_those_of_transformers_whole_and_with_a_cache(source: LlamaFolder, stock):
     model, ids = session(source, "fp32"), np.random.default_rng(0).integers(4, 420, (2, 40))
     with torch.no_grad():
         expected = stock(torch.from_numpy(ids)).logits.numpy()
@@ -59,7 +60,7 @@ def test_logits_are_those_of_transformers_whole_and_with_a_cache(source: Folder,
     assert np.abs(np.concatenate((first, *rest), 1) - expected).max() < 1e-4
 
 
-def test_padding_on_the_left_changes_nothing(source: Folder, stock):
+def test_padding_on_the_left_changes_nothing(source: LlamaFolder, stock):
     model, ids = session(source, "fp32"), np.random.default_rng(1).integers(4, 420, (1, 12))
     padded = np.concatenate((np.ones((1, 5), np.int64), ids), 1)
     mask = np.concatenate((np.zeros((1, 5), np.int64), np.ones((1, 12), np.int64)), 1)
@@ -69,7 +70,7 @@ def test_padding_on_the_left_changes_nothing(source: Folder, stock):
     assert np.isfinite(found).all()
 
 
-def test_names_and_shapes_are_those_of_optimum(source: Folder):
+def test_names_and_shapes_are_those_of_optimum(source: LlamaFolder):
     model = session(source, "fp32")
     names = [f"{n}.{part}" for n in range(2) for part in ("key", "value")]
     assert [i.name for i in model.get_inputs()] == [
@@ -82,14 +83,14 @@ def test_names_and_shapes_are_those_of_optimum(source: Folder):
 
 
 @pytest.mark.parametrize("kind", ["fp16", "int8", "q4"])
-def test_stored_smaller_it_computes_what_the_stored_weights_say(source: Folder, stock, kind: str):
+def test_stored_smaller_it_computes_what_the_stored_weights_say(source: LlamaFolder, stock, kind: str):
     """The file's logits are those of stock transformers with the same rounded weights."""
     ids = np.random.default_rng(2).integers(4, 420, (1, 30))
     rounded = AutoModelForCausalLM.from_pretrained(source.path).eval()
     for name, parameter in rounded.named_parameters():
         if parameter.ndim == 2:
             value = parameter.detach().numpy()
-            embedding = name == onnx.EMBEDDING
+            embedding = name == onnx_graph.EMBEDDING
             with torch.no_grad():
                 parameter.copy_(torch.from_numpy(as_stored(value, kind, embedding)))
     with torch.no_grad():
@@ -120,14 +121,14 @@ def as_stored(value: np.ndarray, kind: str, embedding: bool) -> np.ndarray:
     arrays(np.float32, st.tuples(st.integers(1, 70), st.integers(1, 4)), elements=st.floats(-4, 4, width=16))
 )
 def test_four_bits_are_within_a_step(value):
-    stored, scale = onnx.int4(value)
+    stored, scale = onnx_graph.int4(value)
     assert stored.min() >= -8 and stored.max() <= 7
     back = stored * np.repeat(scale, 32, 0)[: len(value)]
     step = np.repeat(np.abs(scale), 32, 0)[: len(value)]
     assert (np.abs(back - value) <= step + 1e-6).all()
 
 
-def test_a_folder_for_the_browser_holds_what_it_is_used_with(source: Folder, tmp_path: Path):
-    onnx.write(source, tmp_path, ("int8",))
+def test_a_folder_for_the_browser_holds_what_it_is_used_with(source: LlamaFolder, tmp_path: Path):
+    onnx_graph.write(source, tmp_path, {"int8": FILES["int8"]})
     found = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
-    assert found == sorted([*onnx.BESIDE, "onnx/model_quantized.onnx"])
+    assert found == sorted([*onnx_graph.COMPANIONS, "onnx/model_quantized.onnx"])

@@ -15,11 +15,11 @@ from aurelius.cli.main import main
 from aurelius.corpus.readers.sources import open_path
 from aurelius.errors import AureliusError
 from aurelius.evaluation.likelihood import measure
-from aurelius.importing import importing
+from aurelius.importing.import_model import import_model
 from aurelius.inference.generate import generate
 from aurelius.inference.models import RunModel, open_model
 from aurelius.inference.sampling import Sampling
-from aurelius.model.hf_folder import Folder
+from aurelius.model.hf_folder import LlamaFolder
 from aurelius.pipeline.run import run as run_pipeline
 from aurelius.training.checkpoint import latest
 
@@ -29,7 +29,7 @@ TEXT = "Once upon a time, there was a little girl who liked 3 cats. \u201cOh!\u2
 
 @pytest.fixture(scope="module")
 def imported(stories260k: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return importing.bring(stories260k, tmp_path_factory.mktemp("runs") / "foreign", overrides=FEW)
+    return import_model(stories260k, tmp_path_factory.mktemp("runs") / "foreign", overrides=FEW)
 
 
 def test_the_run_is_the_model(imported: Path, stories260k: Path):
@@ -120,7 +120,7 @@ def test_a_checkpoint_of_llama2c_becomes_the_same_model(
     stories260k: Path, tmp_path: Path, train_sample: Path
 ):
     write_bin(stories260k, tmp_path)
-    run = RunModel.open(importing.bring(tmp_path / "tiny.bin", tmp_path / "run", overrides=FEW), "cpu")
+    run = RunModel.open(import_model(tmp_path / "tiny.bin", tmp_path / "run", overrides=FEW), "cpu")
     stock = open_model(str(stories260k), "cpu")
     for text in [TEXT, *list(open_path(train_sample).stories)[:200]]:
         assert run.encode(text) == stock.encode(text)
@@ -142,16 +142,16 @@ def test_what_cannot_be_imported_leaves_nothing(stories260k: Path, tmp_path: Pat
     (tmp_path / "full").mkdir()
     (tmp_path / "full/thesis.tex").write_text("years of work")
     cases = [
-        (["nowhere"], "is not there"),
+        (["nowhere"], "does not exist"),
         (["empty"], "lacks config.json, tokenizer.json"),
-        (["c/cut.bin"], "cut short?"),
-        (["c/text.bin"], "is no checkpoint of llama2.c"),
+        (["c/cut.bin"], "is it truncated?"),
+        (["c/text.bin"], "is not a llama2.c checkpoint"),
         (["c/tiny.bin", "--tokenizer", str(tmp_path / "none.bin")], "none.bin is missing"),
-        (["c/tiny.bin", "--tokenizer", str(tmp_path / "c/text.bin")], "is no tokenizer.bin of llama2.c"),
+        (["c/tiny.bin", "--tokenizer", str(tmp_path / "c/text.bin")], "is not a llama2.c tokenizer.bin"),
         (["c/newer.bin"], "newer format"),
         (["c/tiny.bin", "--corpus", str(tmp_path / "nosuch.txt")], "nosuch.txt"),
         (["c/tiny.bin", "--set", "model.layers=2"], "keeps its shape"),
-        ([str(stories260k), "--tokenizer", str(tmp_path / "c/tokenizer.bin")], "a tokenizer of its own"),
+        ([str(stories260k), "--tokenizer", str(tmp_path / "c/tokenizer.bin")], "has its own tokenizer"),
     ]
     for (source, *more), words in cases:
         out = tmp_path / "out"
@@ -162,12 +162,12 @@ def test_what_cannot_be_imported_leaves_nothing(stories260k: Path, tmp_path: Pat
     assert "is not empty" in capsys.readouterr().err
     assert [p.name for p in (tmp_path / "full").iterdir()] == ["thesis.tex"]
     with pytest.raises(AureliusError):
-        importing.bring(tmp_path / "empty", tmp_path / "out")
+        import_model(tmp_path / "empty", tmp_path / "out")
 
 
 def test_a_run_is_not_imported(imported: Path, tmp_path: Path):
     with pytest.raises(AureliusError, match=r"is a run already; its model is .*huggingface"):
-        importing.bring(imported, tmp_path / "run")
+        import_model(imported, tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -191,16 +191,14 @@ def test_a_tokenizer_that_would_cut_or_pad_does_not(stories260k: Path, tmp_path:
     folder = copied(stories260k, tmp_path / "folder")
     table = json.loads((folder / "tokenizer.json").read_text()) | extra
     (folder / "tokenizer.json").write_text(json.dumps(table))
-    run = RunModel.open(importing.bring(folder, tmp_path / "run", overrides=FEW), "cpu")
+    run = RunModel.open(import_model(folder, tmp_path / "run", overrides=FEW), "cpu")
     assert run.encode(TEXT) == open_model(str(stories260k), "cpu").encode(TEXT)
     stored = np.fromfile(tmp_path / "run/tokens/valid.bin", "<u2")
     assert len(stored) > 1000 and (stored == 0).mean() < 0.01
 
 
 def test_how_an_export_samples_survives_its_import(tiny_run: Path, tmp_path: Path):
-    run = importing.bring(
-        tiny_run / "export/huggingface", tmp_path / "run", overrides={"corpus.stories": 100}
-    )
+    run = import_model(tiny_run / "export/huggingface", tmp_path / "run", overrides={"corpus.stories": 100})
     assert RunModel.open(run, "cpu").sampling == RunModel.open(tiny_run, "cpu").sampling
 
 
@@ -217,8 +215,8 @@ def test_a_moved_run_trains_on(imported: Path, tmp_path: Path):
 def test_the_card_of_an_import_claims_nothing_of_ours(imported: Path):
     run = run_pipeline(imported, overrides={"evaluation.stories": 2}, device="cpu").folder
     card = (run / "export/huggingface/README.md").read_text()
-    assert "the weights are as they were imported" in card and "Nothing: the model was imported." in card
-    for words in ("<sink>", "trailing space", "Muon", "$", "made with Aurelius", "| corpus |", "its corpus"):
+    assert "the weights are as they were imported" in card and "None: the model was imported." in card
+    for words in ("<sink>", "trailing space", "Muon", "{{", "made with Aurelius", "| corpus |", "its corpus"):
         assert words not in card
 
 
@@ -233,7 +231,7 @@ def test_bfloat16_weights_are_read(stories260k: Path, tmp_path: Path):
     folder = copied(stories260k, tmp_path / "half")
     weights = load_torch(folder / "model.safetensors")
     save_torch({name: w.bfloat16() for name, w in weights.items()}, folder / "model.safetensors")
-    found = Folder.read(folder).weights
+    found = LlamaFolder.read(folder).weights
     for name, value in found.items():
         assert np.array_equal(value, weights[name].bfloat16().float().numpy())
 
@@ -241,17 +239,17 @@ def test_bfloat16_weights_are_read(stories260k: Path, tmp_path: Path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"eos_token_id": [1, 2]}, "write the one id there that ends a story"),
-        ({"eos_token_id": 5000}, "write the one id there"),
+        ({"eos_token_id": [1, 2]}, "set it to the one id that ends a story"),
+        ({"eos_token_id": 5000}, "set it to the one id"),
         ({"bos_token_id": None}, "begins a story"),
-        ({"rope_parameters": "default"}, "no table of values"),
+        ({"rope_parameters": "default"}, "not a JSON object"),
         ({"max_position_embeddings": 4}, "context 4: Input should be greater than or equal to 8"),
     ],
 )
 def test_a_configuration_that_does_not_do(stories260k: Path, tmp_path: Path, changes: dict, words: str):
     folder = copied(stories260k, tmp_path / "folder", **changes)
     with pytest.raises(AureliusError) as caught:
-        importing.bring(folder, tmp_path / "run", overrides=FEW)
+        import_model(folder, tmp_path / "run", overrides=FEW)
     assert words in str(caught.value) and "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
 
@@ -259,12 +257,12 @@ def test_a_configuration_that_does_not_do(stories260k: Path, tmp_path: Path, cha
 def test_weights_that_do_not_do(stories260k: Path, tmp_path: Path):
     folder = copied(stories260k, tmp_path / "folder")
     weights = load_file(folder / "model.safetensors")
-    for spoilt, words in ((np.float32("nan"), "no finite number"), (np.int8(1), "is of type I8")):
+    for spoilt, words in ((np.float32("nan"), "value that is not finite"), (np.int8(1), "is of type I8")):
         changed = weights | {"model.norm.weight": np.full(64, spoilt)}
         save_file(changed, folder / "model.safetensors")
         with pytest.raises(AureliusError, match=words):
-            Folder.read(folder)
+            LlamaFolder.read(folder)
     (folder / "model.safetensors").unlink()
     (folder / "model.safetensors.index.json").write_text("{}")
-    with pytest.raises(AureliusError, match="in several parts; save the model in one"):
-        importing.bring(folder, tmp_path / "run")
+    with pytest.raises(AureliusError, match="is sharded; save the model in one file"):
+        import_model(folder, tmp_path / "run")

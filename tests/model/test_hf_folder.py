@@ -7,7 +7,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from aurelius.errors import AureliusError
-from aurelius.model.hf_folder import EMBEDDING, HEAD, Folder
+from aurelius.model.hf_folder import LlamaFolder
+from aurelius.model.weight_names import EMBEDDING, HEAD
 
 
 @pytest.fixture
@@ -23,14 +24,14 @@ def change(folder: Path, **values) -> None:
 
 
 def test_an_exported_folder_is_read_whole(tiny, folder: Path):
-    found = Folder.read(folder)
+    found = LlamaFolder.read(folder)
     assert found.shape == tiny.model and found.vocab_size == 420
     assert sum(value.size for value in found.weights.values()) == tiny.parameters
 
 
 def test_a_foreign_folder_is_read(stories260k: Path):
     """llama2.c's model (MIT), as its author shaped it: 5 layers of 64, 8 heads, 4 key and value heads."""
-    found = Folder.read(stories260k)
+    found = LlamaFolder.read(stories260k)
     assert (found.shape.layers, found.shape.d_model, found.shape.kv_heads) == (5, 64, 4)
     assert sum(value.size for value in found.weights.values()) == 260_032
 
@@ -47,14 +48,14 @@ def test_a_foreign_folder_is_read(stories260k: Path):
         ({"head_dim": 16}, "head_dim 16"),
         ({"vocab_size": 400}, "embed_tokens.weight is [420, 32], config.json says [400, 32]"),
         ({"intermediate_size": 64}, "config.json says [64, 32]"),
-        ({"num_hidden_layers": 3}, "lacks 9 weights that config.json asks for: model.layers.2"),
-        ({"num_hidden_layers": 1}, "9 weights that config.json does not know"),
+        ({"num_hidden_layers": 3}, "lacks 9 weights that config.json calls for: model.layers.2"),
+        ({"num_hidden_layers": 1}, "9 weights that config.json does not mention"),
     ],
 )
 def test_what_is_no_llama_as_ours_is_refused(folder: Path, broken: dict, words: str):
     change(folder, **broken)
     with pytest.raises(AureliusError) as caught:
-        Folder.read(folder)
+        LlamaFolder.read(folder)
     assert words in str(caught.value) and str(folder) in str(caught.value)
 
 
@@ -63,21 +64,21 @@ def test_a_tokenizer_of_another_model_is_refused(folder: Path):
     weights[EMBEDDING] = weights[EMBEDDING][:400]
     save_file(weights, folder / "model.safetensors")
     change(folder, vocab_size=400)
-    with pytest.raises(AureliusError, match="has token 419, the model knows 400"):
-        Folder.read(folder)
+    with pytest.raises(AureliusError, match="has token 419, but the model has only 400"):
+        LlamaFolder.read(folder)
 
 
 def test_a_head_of_its_own_is_refused_and_a_copy_of_the_embedding_is_not(folder: Path):
     weights = load_file(folder / "model.safetensors")
     save_file(weights | {HEAD: weights[EMBEDDING].copy()}, folder / "model.safetensors")
-    assert HEAD not in Folder.read(folder).weights
+    assert HEAD not in LlamaFolder.read(folder).weights
     save_file(weights | {HEAD: weights[EMBEDDING] + np.float32(1)}, folder / "model.safetensors")
-    with pytest.raises(AureliusError, match="a head of its own"):
-        Folder.read(folder)
+    with pytest.raises(AureliusError, match="a separate head"):
+        LlamaFolder.read(folder)
 
 
 def test_a_damaged_file_is_named(folder: Path):
     content = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(content[:-100])
     with pytest.raises(AureliusError, match=r"model\.safetensors cannot be read"):
-        Folder.read(folder)
+        LlamaFolder.read(folder)

@@ -33,4 +33,4 @@ def parity_texts(story_run: Path) -> list[str]:
     found = open_path(path).stories if path.exists() else StoryFile(story_run / "corpus", "valid")
     stories = [text for text in found if text]
     long = stories[0] * (100_000 // len(stories[0]) + 1)
-    return [*check.ODD, long, *check.prompts(stories, 500)]
+    return [*check.HARD_TEXTS, long, *check.beginnings(stories, 500)]

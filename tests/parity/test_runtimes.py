@@ -15,8 +15,9 @@ from aurelius.cli.main import main
 from aurelius.data.stories import StoryFile
 from aurelius.errors import RunError
 from aurelius.inference.models import RunModel
-from aurelius.parity import check, runtimes
-from aurelius.parity.runtimes import Runtime
+from aurelius.parity import check, compare
+from aurelius.parity.registry import find_runtimes
+from aurelius.parity.runtime import Runtime
 from aurelius.publishing import hub
 
 NODE = Path(__file__).parent / "node"
@@ -44,11 +45,12 @@ def test_every_runtime_agrees(story_run: Path, in_javascript):
     }
     for row in rows:
         assert row.problems == (), row
-    told = {row.runtime: row.greedy.split(",")[0] for row in rows if row.greedy}
-    compared = {runtime: int(text.split()[-1]) for runtime, text in told.items()}
+    compared = {
+        row.runtime: int(re.findall(r"(?:of|identical,) (\d+)", row.greedy)[0]) for row in rows if row.greedy
+    }
     assert set(compared) == {"transformers", "onnxruntime", "transformers.js", "llama.cpp"}
     assert min(compared.values()) >= 200, "the tokens of all greedy stories"
-    assert any(row.greedy.startswith("same ") for row in rows if row.runtime == "onnxruntime")
+    assert any(row.greedy.startswith("identical") for row in rows if row.runtime == "onnxruntime")
     sizes = {(row.runtime, row.kind): row.bytes for row in rows}
     assert sizes["llama.cpp", "Q4_0"] < sizes["llama.cpp", "Q8_0"] < sizes["llama.cpp", "F16"]
 
@@ -59,20 +61,19 @@ def test_ids_are_equal_on_500_beginnings_and_on_odd_texts(
 ):
     """Where a runtime cannot cut as the others do is asserted: the list is no longer than it must."""
     model = RunModel.open(story_run, "cpu")
-    asked = check.task(model, parity_texts, ["A cat sat on a mat."])
-    own = check.answers(model, asked)
+    asked = check.make_task(model, parity_texts, ["A cat sat on a mat."])
+    own = check.own_answers(model, asked)
     tried = set()
-    for runtime in runtimes.found(story_run):
+    for runtime in find_runtimes(story_run):
         if not isinstance(runtime, Runtime) or runtime.kind not in ("fp32", "F32"):
             continue
         given = runtime.answer(asked)
         if given.ids is None or own.ids is None:
             continue
         tried.add(runtime.name)
-        skip = 0 if runtime.adds else 2
-        known = check.KNOWN.get(runtime.name, lambda text: False)
+        skip = 0 if runtime.adds_prefix else 2
         for text, found, expected in zip(asked.texts, given.ids, own.ids, strict=True):
-            assert (found == expected[skip:]) != known(text), (runtime.name, text[:50])
+            assert (found == expected[skip:]) != runtime.known_difference(text), (runtime.name, text[:50])
     assert tried == {"transformers", "transformers.js", "llama.cpp"}
 
 
@@ -153,41 +154,44 @@ def test_a_disagreement_is_found(tiny_run: Path):
     """The check can fail: answers that are off are called problems."""
     model = RunModel.open(tiny_run, "cpu")
     stories = ["A cat sat on a mat.", "A dog ran."]
-    asked = check.task(model, [*check.ODD, *check.prompts(stories, 5)], stories)
-    own = check.answers(model, asked)
+    asked = check.make_task(model, [*check.HARD_TEXTS, *check.beginnings(stories, 5)], stories)
+    own = check.own_answers(model, asked)
     file = tiny_run / "export/huggingface/model.safetensors"
-    runtime = Runtime("transformers", "fp32", file, lambda task: own)
+    runtime = Runtime("transformers", "huggingface", "fp32", file, lambda task: own)
     timed = replace(own, seconds=1.0)
-    assert check.compare(runtime, timed, model, own, asked, stories).problems == ()
+    assert compare.compare(runtime, timed, model, own, asked, stories).problems == ()
     assert own.ids and own.greedy
     spoilt = {
-        "other ids": {"ids": [ids[:-1] for ids in own.ids]},
-        "logits": {"logits": [logits + 0.01 for logits in own.logits]},
+        "different ids": {"ids": [ids[:-1] for ids in own.ids]},
+        "max logit difference": {"logits": [logits + 0.01 for logits in own.logits]},
         "greedy": {"greedy": [[5 if token != 5 else 6 for token in ids] for ids in own.greedy]},
     }
     for words, change in spoilt.items():
-        row = check.compare(runtime, replace(timed, **change), model, own, asked, stories)
+        row = compare.compare(runtime, replace(timed, **change), model, own, asked, stories)
         assert len(row.problems) == 1 and row.problems[0].startswith(words)
-    coarse = replace(runtime, kind="int8")
+    coarse = replace(runtime, target="onnx", kind="int8")
     worse = replace(timed, logits=[logits * 0.5 for logits in own.logits])
-    assert "bits per byte" in check.compare(coarse, worse, model, own, asked, stories).problems[0]
+    assert "bits per byte" in compare.compare(coarse, worse, model, own, asked, stories).problems[0]
 
 
 def test_greedy_stories_are_200_tokens_or_say_where_they_part(tiny_run: Path):
     """A model that ends its stories at once is asked for more of them."""
     model = RunModel.open(tiny_run, "cpu")
     stories = [check.shortened(model, text) for text in StoryFile(tiny_run / "corpus", "valid", limit=24)]
-    asked = check.task(model, [], stories)
-    own = check.answers(model, asked).greedy or []
+    asked = check.make_task(model, [], stories)
+    own = check.own_answers(model, asked).greedy or []
     lengths = [len(ids) for ids in own]
-    assert len(own) == len(asked.openings) > 4 and sum(lengths) >= check.COUNT > sum(lengths[:-1])
+    assert len(own) == len(asked.openings) > 4 and sum(lengths) >= check.GREEDY_TOKENS > sum(lengths[:-1])
     assert len({tuple(ids) for ids in asked.openings}) == len(asked.openings)
-    assert check.follows(own, own, model, asked.openings, 0.0) == (f"same {sum(lengths)}", True)
+    assert compare.compare_greedy(own, own, model, asked.openings, 0.0) == (
+        f"identical, {sum(lengths)}",
+        True,
+    )
     off = [list(ids) for ids in own]
     off[2][-1] = 5 if own[2][-1] != 5 else 6
-    told, good = check.follows(off, own, model, asked.openings, 0.0)
-    assert not good and told.startswith(f"parts at {sum(lengths[:3]) - 1} of {sum(lengths)}, ")
-    assert check.follows(off, own, model, asked.openings, 100.0) == (told, True), "a tie"
+    told, good = compare.compare_greedy(off, own, model, asked.openings, 0.0)
+    assert not good and told.startswith(f"diverges at token {sum(lengths[:3]) - 1} of {sum(lengths)} (")
+    assert compare.compare_greedy(off, own, model, asked.openings, 100.0) == (told, True), "a tie"
 
 
 def test_the_command_fails_with_a_runtime(tiny_run: Path, monkeypatch: pytest.MonkeyPatch, capsys):
@@ -195,14 +199,19 @@ def test_the_command_fails_with_a_runtime(tiny_run: Path, monkeypatch: pytest.Mo
     file = tiny_run / "export/huggingface/model.safetensors"
 
     def off(task):
-        own = check.answers(RunModel.open(tiny_run, "cpu"), task)
+        own = check.own_answers(RunModel.open(tiny_run, "cpu"), task)
         return replace(own, seconds=1.0, logits=[logits + 0.01 for logits in own.logits])
 
     def broken(task):
         raise ValueError("what it says:\n  no such operator\n  and more")
 
-    for answer, words in ((off, "1 disagreements: x fp32: logits"), (broken, "says: no such operator\n")):
-        monkeypatch.setattr(check, "found", lambda run, a=answer: [Runtime("x", "fp32", file, a)])
+    for answer, words in (
+        (off, "1 out of tolerance: x fp32: max logit"),
+        (broken, "says: no such operator\n"),
+    ):
+        monkeypatch.setattr(
+            check, "find_runtimes", lambda run, a=answer: [Runtime("x", "huggingface", "fp32", file, a)]
+        )
         assert main(["export", str(tiny_run), "--check", "--device", "cpu"]) == 2
         assert words in capsys.readouterr().err
 
@@ -212,7 +221,7 @@ def test_unfinished_files_are_neither_asked_nor_published(tiny_run: Path, tmp_pa
     for name in ("onnx/onnx/model.onnx", "gguf/tiny-Q5_K.gguf"):
         (run / "export" / name).parent.mkdir(parents=True)
         (run / "export" / name).write_bytes(b"half of it")
-    assert {r.name for r in runtimes.found(run) if isinstance(r, Runtime)} == {"numpy", "transformers"}
+    assert {r.name for r in find_runtimes(run) if isinstance(r, Runtime)} == {"numpy", "transformers"}
     assert not {".onnx", ".gguf"} & {Path(name).suffix for name in hub.assemble(run, [], "a/b", "").files}
 
 
@@ -224,9 +233,9 @@ def test_the_command_prints_one_table(tiny_run: Path, tmp_path: Path, capsys):
         "onnxruntime",
         "numpy",
         "transformers",
-        "not asked: llama.cpp",
+        "skipped: llama.cpp",
         "left out, Q8_0",
-        "none further",
+        "files within tolerance",
     ):
         assert words in out
     assert (run / "export/onnx/manifest.json").exists() and (run / "export/gguf/manifest.json").exists()

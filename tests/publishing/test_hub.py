@@ -148,17 +148,17 @@ def test_a_dry_run_shows_everything_and_sends_nothing(exported: Path, tmp_path: 
         "tiny-F16.gguf",
         "nothing was sent",
         "left them: tiny-Q8_0",
-        "repository          someone/tales, public if it is made now",
+        "repository          someone/tales, public if it is created now",
         "collection          none",
         "licence of weights  none stated",
         "licence of corpus   storyteller: made up by Aurelius's own storyteller",
     ):
         assert words in done.stdout
-    assert "--license" in done.stderr and "licence of the corpus" not in done.stderr
+    assert "--license" in done.stderr and "for the corpus" not in done.stderr
     more = ("--private", "--collection", "someone/tiny", "--license", "mit")
     done = publish(exported, tmp_path, server, *more)
     for words in (
-        "someone/tales, private if it is made now",
+        "someone/tales, private if it is created now",
         "collection          someone/tiny",
         "licence of weights  mit",
     ):
@@ -184,7 +184,7 @@ def test_a_corpus_whose_licence_is_not_stated_is_warned_of(
     assert main(["publish", str(run), "someone/tales"]) == 0
     shown = capsys.readouterr()
     assert "licence of corpus   mine.txt: licence not stated" in shown.out
-    assert "no licence of the corpus is stated (mine.txt)" in shown.err.replace("\n", "")
+    assert "no licence is stated for the corpus (mine.txt)" in shown.err.replace("\n", "")
     assert "; licence not stated |" in (run / "export/hub/README.md").read_text()
 
 
@@ -202,12 +202,12 @@ def test_a_corpus_whose_licence_is_not_stated_is_warned_of(
 )
 def test_the_licence_of_the_corpus_is_stated_known_or_not(tiny: Recipe, source, stated: str, expected: str):
     recipe = tiny.with_(**{"corpus.source": source, "export.corpus_license": stated})
-    assert card.licences(card.origin(recipe, {"source": "as the recipe says"})) == expected
+    assert card.in_words(card.corpus_licences(recipe, {"source": "as the recipe says"})) == expected
 
 
 def test_stories_from_python_are_not_the_storytellers(tiny: Recipe):
-    found = card.origin(tiny, {"source": "given"})
-    assert found == {"stories given in Python": "licence not stated"}
+    found = card.corpus_licences(tiny, {"source": "given"})
+    assert found == {"stories passed from Python": "licence not stated"}
     with pytest.raises(RecipeError, match=r"export\.corpus_license"):
         tiny.with_(**{"export.corpus_license": "CC | BY"})
 
@@ -226,9 +226,7 @@ def test_one_commit_holds_what_was_shown(exported: Path, tmp_path: Path, server:
     assert "tiny-Q8_0.gguf" not in there, "32 weights make a block, a width here is 48"
     assert Hub.deleted == ["tiny-Q8_0.gguf"], "of an earlier publication, and nobody else's"
     assert TOKEN not in done.stdout + done.stderr
-    assert not any(
-        TOKEN in path.read_text(encoding_errors="replace") for path in folder.rglob("*") if path.is_file()
-    )
+    assert not any(TOKEN in path.read_text(errors="replace") for path in folder.rglob("*") if path.is_file())
 
 
 def test_what_is_to_be_private_is_not_sent_to_a_public_repository(
@@ -237,7 +235,7 @@ def test_what_is_to_be_private_is_not_sent_to_a_public_repository(
     Hub.public = True
     done = publish(exported, tmp_path, server, "--send", "--private")
     assert done.returncode == 1, done.stderr
-    assert "someone/tales is there already and public" in done.stderr
+    assert "someone/tales already exists and is public" in done.stderr
     assert set(Hub.asked) == {"/api/repos/create"} and Hub.files == {}
     done = publish(exported, tmp_path, server, "--send")
     assert done.returncode == 0 and "model.safetensors" in Hub.files
@@ -274,7 +272,7 @@ def test_no_answer_is_one_line(exported: Path, tmp_path: Path):
 
 def test_names_and_runs_that_cannot_be_published(exported: Path, tmp_path: Path):
     for name in ("tales", "a/b/c", "a/b--c", "a/b.git", "aé/b", "a/" + "b" * 200):
-        with pytest.raises(RecipeError, match="is no name of a model on the hub"):
+        with pytest.raises(RecipeError, match="is not a valid model name on the hub"):
             hub.prepare(exported, name)
     with pytest.raises(RecipeError, match=r"such as apache-2\.0"):
         hub.prepare(exported, "someone/tales", "Foo Bar: x")
@@ -297,8 +295,8 @@ def test_the_card_of_a_publication(exported: Path, tmp_path: Path, server: str):
         "`model_q4.onnx`",
         "llama-cli -hf someone/tales",
         "Muon",
-        "; made up by Aurelius's own storyteller, no third party's text |",
-        "vllm serve someone/tales --max-model-len 48   # pass prompts, not chats; not run by the tests",
+        "; made up by Aurelius's own storyteller, no third-party text |",
+        "vllm serve someone/tales --max-model-len 48   # send prompts, not chats; not run by the tests",
         "mlx_lm.generate --model someone/tales",
         "aurelius.parity.reference",
     ):

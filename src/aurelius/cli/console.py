@@ -16,7 +16,7 @@ from rich.text import Text
 from aurelius.progress import Progress, Task
 
 if TYPE_CHECKING:
-    from aurelius.parity.check import Row
+    from aurelius.parity.compare import Comparison
     from aurelius.tokenizer.inspect import Inspection
 
 EVERY = 15.0  # seconds between plain lines
@@ -70,15 +70,15 @@ def cut_table(cut: "Inspection", model: str) -> Iterator[RenderableType]:
     yield table
 
 
-def check_table(rows: "Iterable[Row]") -> Table:
-    """Return what `export --check` shows, a line for each runtime and file."""
+def parity_table(comparisons: "Iterable[Comparison]") -> Table:
+    """Return what `export --check` shows, a line per runtime and file."""
     table = Table(box=None, padding=(0, 1), header_style="bold")
     for name in ("runtime", "version", "file"):
         table.add_column(name)
-    for name in ("MB", "same ids", "logits apart", "bits/byte", "cost", "tokens/s"):
+    for name in ("MB", "same ids", "max logit difference", "bits/byte", "cost", "tokens/s"):
         table.add_column(name, justify="right")
     table.add_column("greedy story")
-    for row in rows:
+    for row in comparisons:
         table.add_row(
             row.runtime,
             row.version,

@@ -87,23 +87,24 @@ def _export(options: argparse.Namespace) -> None:
         return
     from rich.console import Console
 
-    from aurelius.cli.console import check_table
-    from aurelius.parity.check import check, disagreements
+    from aurelius.cli.console import parity_table
+    from aurelius.parity.check import check
+    from aurelius.parity.compare import problems_of
 
-    rows, missing = check(folder, _progress(sys.stderr))
-    Console(width=None if sys.stdout.isatty() else 170).print(check_table(rows))
-    for reason in missing:
-        print(f"not asked: {reason}")
-    if problems := disagreements(rows):
-        raise ModelError(f"{len(problems)} disagreements: {'; '.join(problems)}")
-    print(f"{len(rows)} files asked, none further off than it may be")
+    comparisons, skipped = check(folder, _progress(sys.stderr))
+    Console(width=None if sys.stdout.isatty() else 170).print(parity_table(comparisons))
+    for reason in skipped:
+        print(f"skipped: {reason}")
+    if problems := problems_of(comparisons):
+        raise ModelError(f"{len(problems)} out of tolerance: {'; '.join(problems)}")
+    print(f"all {len(comparisons)} files within tolerance")
 
 
 def _import(options: argparse.Namespace) -> None:
-    from aurelius.importing import importing
+    from aurelius.importing.import_model import import_model
 
     out, tokenizer = (Path(name) if name else None for name in (options.out, options.tokenizer))
-    run = importing.bring(Path(options.source), out, tokenizer, _overrides(options), _progress())
+    run = import_model(Path(options.source), out, tokenizer, _overrides(options), _progress())
     print(f"{run} is a run")
     print(f"measure it      aurelius evaluate {run} --on FILE")
     print(f"train it on     aurelius run {run} --update --set training.steps=2000 --corpus FILE")
@@ -123,15 +124,15 @@ def _publish(options: argparse.Namespace) -> None:
         progress.note(f"gguf: left out, {error}")
         run(folder, to=("onnx",), progress=progress)
     found = hub.prepare(folder, options.repo, options.license, progress)
-    for line in found.told(options.private, options.collection):
+    for line in found.summary(options.private, options.collection):
         print(line)
     if options.send:
         hub.send(found, options.private, options.collection, progress)
         return
-    if found.stale:
-        print(f"removed there, if an earlier publication left them: {', '.join(found.stale)}")
+    if found.outdated:
+        print(f"removed there, if an earlier publication left them: {', '.join(found.outdated)}")
     print(f"nothing was sent; read {found.folder / 'README.md'}, then add --send")
-    for problem in found.unstated:
+    for problem in found.missing_licences:
         progress.warn(problem)
 
 

@@ -1,1 +1,1 @@
-"""Stage 6: one folder for each runtime that loads the model."""
+"""Stage 6: one folder per runtime that loads the model."""

@@ -2,24 +2,24 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from string import Template
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-import yaml
+from huggingface_hub import EvalResult, ModelCardData
 
 from aurelius.config.recipe import Recipe
-from aurelius.export.target import ONNX_DTYPES, ONNX_FILES
+from aurelius.export.registry import targets
+from aurelius.export.render import render
 from aurelius.files import read_json
 from aurelius.special_tokens import OURS, SpecialTokens
 
 if TYPE_CHECKING:
-    from aurelius.parity.check import Row
+    from aurelius.parity.compare import Comparison
 
-SHOWN = ("do_sample", "temperature", "min_p", "max_new_tokens")  # in the snippets
-CURVE = 12  # points of the learning curve
+IN_SNIPPETS = ("do_sample", "temperature", "min_p", "max_new_tokens")
+CURVE_POINTS = 12
 LICENCES = {"roneneldan/TinyStories": "CDLA-Sharing-1.0"}  # of corpora, by their name on the hub
-STORYTELLER = "made up by Aurelius's own storyteller, no third party's text"
+STORYTELLER = "made up by Aurelius's own storyteller, no third-party text"
 UNSTATED = "licence not stated"
 
 
@@ -28,7 +28,7 @@ def card(
     run: Path,
     sampling: dict[str, Any],
     special: SpecialTokens = OURS,
-    rows: "Sequence[Row]" = (),
+    comparisons: "Sequence[Comparison]" = (),
     files: Mapping[str, int] = {},
     repo: str = "",
     license: str = "",
@@ -36,110 +36,100 @@ def card(
     """Return the model card.
 
     Args:
-        recipe: the run's.
-        run: its folder, evaluated.
+        recipe: the run's recipe.
+        run: the run folder, evaluated.
         sampling: the published ``generation_config.json``.
         special: the ids that its texts begin with.
-        rows: how the runtimes did with the files published beside the weights.
-        files: what is published, by name, with its size (bytes).
+        comparisons: how the runtimes compare with the model on the files published with the weights.
+        files: what is published, by name, with sizes (bytes).
         repo: the model's name on the hub.
-        license: of the weights, as the hub spells it.
+        license: of the weights, in the hub's spelling.
     """
     report = read_json(run / "evaluation" / "report.json")
     corpus = read_json(run / "corpus" / "report.json")
     shape, figures, trained = recipe.model, report["documentwise"], report["trained"]
-    sources = origin(recipe, corpus)
-    settings = ", ".join(f"{name}={sampling[name]}" for name in SHOWN if name in sampling)
+    licence_of = corpus_licences(recipe, corpus)
     prompt = report["samples"][0]["prompt"]
     values = {
-        "metadata": metadata(recipe, report, list(sources), repo, license),
+        "metadata": metadata(recipe, report, list(licence_of), repo, license),
         "name": repo.split("/")[-1] or recipe.name,
         "path": json.dumps(repo or "."),
-        "place": repo or ".",
+        "location": repo or ".",
         "context": shape.context,
         "parameters": f"{report['parameters']:,}",
         "shape": f"{shape.layers} layers, width {shape.d_model}, MLP {shape.d_mlp}, "
         f"{shape.heads} query heads, {shape.kv_heads} key/value heads, context {shape.context}, "
         f"vocabulary {recipe.tokenizer.vocab_size}",
         "made": "made with Aurelius" if trained["step"] else "made elsewhere, published with Aurelius",
-        "seen": "corpus" if trained["step"] else "measured on",
-        "sources": " and ".join(sources),
-        "corpus": " and ".join(sources)
+        "corpus_label": "corpus" if trained["step"] else "measured on",
+        "sources": " and ".join(licence_of),
+        "corpus": " and ".join(licence_of)
         + (f", {corpus['train']['stories']:,} training stories" if trained["step"] else "")
-        + f"; {licences(sources)}",
+        + f"; {in_words(licence_of)}",
         "training": training(recipe, trained),
-        "begins": "its begin token" if special.lead == special.begin else "`<sink> <s>`",
+        "prefix": "its begin token" if special.lead == special.begin else "`<sink> <s>`",
         "bits_per_byte": f"{figures['bits_per_byte']:.4f} ± {figures['standard_error']:.4f}",
         "nats": f"{figures['nats_per_token']:.4f}",
         "packed": packed(report["packed"]),
         "documents": f"{figures['documents']:,}",
         "prompt": json.dumps(prompt),
-        "spaced": json.dumps(prompt + " "),
-        "begun": json.dumps(f"<s>{prompt} "),
+        "prompt_with_space": json.dumps(prompt + " "),
+        "prompt_for_completion": json.dumps(f"<s>{prompt} "),
         "samples": "\n\n".join("> " + sample["text"].replace("\n", "\n> ") for sample in report["samples"]),
-        "sampling": settings,
-        "javascript": f"do_sample: true, temperature: {sampling['temperature']}"
+        "sampling": ", ".join(f"{name}={sampling[name]}" for name in IN_SNIPPETS if name in sampling),
+        "javascript_sampling": f"do_sample: true, temperature: {sampling['temperature']}"
         if sampling["do_sample"]
         else "do_sample: false",
         "temperature": sampling.get("temperature", 0),
-        "tokens_written": sampling["max_new_tokens"],
+        "max_new_tokens": sampling["max_new_tokens"],
         "curve": curve(run / "training" / "metrics.jsonl"),
         "decisions": decisions(recipe),
     }
-    values["tokenizer"] = "" if recipe.tokenizer.source else _filled("card-tokenizer.md", values)
-    onnx = next((kind for kind in ONNX_DTYPES if f"onnx/{ONNX_FILES[kind]}.onnx" in files), "")
-    ggufs = [name for name in files if name.endswith(".gguf")]
-    parts = []
-    if onnx:
-        names = {"dtype": ONNX_DTYPES[onnx], "onnx": ONNX_FILES[onnx]}
-        parts.append(_filled("card-onnx.md", values | names))
-    if ggufs:
-        small = next((name for name in ggufs if "-Q8_0" in name), ggufs[0])
-        parts.append(_filled("card-gguf.md", values | {"gguf": small, "repo": repo}))
-    if parts:
-        parts.append(_filled("card-cost.md", {"table": table(rows, files)}))
-    return _filled("card.md", values | {"runtimes": "".join(parts)})
+    values["tokenizer"] = "" if recipe.tokenizer.source else render("card-tokenizer.md.jinja", values)
+    sections = []
+    for target in targets():
+        published = [name for name in files if target.published_as(PurePosixPath(name).name) == name]
+        if published:
+            sections.append(target.card_section(values, published))
+    if sections:
+        sections.append(render("card-cost.md.jinja", {"table": cost_table(comparisons, files)}))
+    return render("card.md.jinja", values | {"target_sections": "".join(sections)})
 
 
 def training(recipe: Recipe, trained: dict[str, Any]) -> str:
-    """Say how long was trained, and from which weights."""
+    """Say how long the training was, and which weights it started with."""
     if not trained["step"]:
         return "none here: the weights are as they were imported"
-    start = "begun with imported weights; " if recipe.training.start else ""
+    start = "started from imported weights; " if recipe.training.start else ""
     return (
         f"{start}{trained['step']:,} steps, {trained['tokens']:,} tokens ({trained['epoch']:.1f} epochs), "
         f"{trained['seconds'] / 60:.0f} minutes on {trained['device']}"
     )
 
 
-def _filled(name: str, values: dict[str, Any]) -> str:
-    template = Template((Path(__file__).parent / name).read_text(encoding="utf-8"))
-    return template.substitute(values)
-
-
-def origin(recipe: Recipe, corpus: dict[str, Any]) -> dict[str, str]:
-    """Return how a card names each source of the corpus, and under what licence its stories are.
+def corpus_licences(recipe: Recipe, corpus: dict[str, Any]) -> dict[str, str]:
+    """Return the corpus's sources as a card names them, each with the licence of its stories.
 
     Args:
-        recipe: the run's.
-        corpus: the report of its corpus, which knows whether the stories came from Python instead.
+        recipe: the run's recipe.
+        corpus: the report of its corpus, which says if the stories came from Python instead.
     """
     source = recipe.corpus.source
-    given = [source] if isinstance(source, str) else source
+    sources = [source] if isinstance(source, str) else source
     if corpus["source"] == "given":
-        given = ["stories given in Python"]
+        sources = ["stories passed from Python"]
     known = {name: f"licence {licence}" for name, licence in LICENCES.items()} | {"storyteller": STORYTELLER}
     stated = f"licence {recipe.export.corpus_license}" if recipe.export.corpus_license else ""
     # A path is the author's own business.
-    shown = {name: name if name.startswith("hf:") else Path(name).name for name in given}
-    return {shown[name]: stated or known.get(_dataset(name) or name, UNSTATED) for name in given}
+    shown = {name: name if name.startswith("hf:") else Path(name).name for name in sources}
+    return {shown[name]: stated or known.get(_dataset(name) or name, UNSTATED) for name in sources}
 
 
-def licences(sources: Mapping[str, str]) -> str:
-    """Write the licences of a corpus, source by source where they differ."""
-    if len(set(sources.values())) == 1:
-        return next(iter(sources.values()))
-    return "; ".join(f"{name}: {licence}" for name, licence in sources.items())
+def in_words(licence_of: Mapping[str, str]) -> str:
+    """Write the licences of a corpus, source by source if they differ."""
+    if len(set(licence_of.values())) == 1:
+        return next(iter(licence_of.values()))
+    return "; ".join(f"{name}: {licence}" for name, licence in licence_of.items())
 
 
 def _dataset(source: str) -> str:
@@ -149,36 +139,37 @@ def _dataset(source: str) -> str:
 
 def metadata(recipe: Recipe, report: dict[str, Any], sources: list[str], repo: str, license: str) -> str:
     """Return the card's YAML, results included (https://huggingface.co/docs/hub/model-cards)."""
-    name = repo.split("/")[-1] or recipe.name
-    hub = list(dict.fromkeys(filter(None, map(_dataset, sources))))
-    figures = report["documentwise"]
-    values = [(key, figures[key]) for key in ("bits_per_byte", "bits_per_byte_text", "nats_per_token")]
-    results = {
-        "task": {"type": "text-generation"},
-        "dataset": {
-            "type": hub[0] if hub else "stories",
-            "name": f"held-out stories of {' and '.join(sources)}",
-        },
-        "metrics": [{"type": key, "name": key.replace("_", " "), "value": value} for key, value in values],
-    }
-    fields: dict[str, Any] = {
-        "language": "en",
-        "library_name": "transformers",
-        "pipeline_tag": "text-generation",
-        "tags": ["llama", "tiny-language-model", "stories", "aurelius"],
-    }
-    fields |= {"license": license} if license else {}
-    fields |= {"datasets": hub} if hub and report["trained"]["step"] else {}
-    fields["model-index"] = [{"name": name, "results": [results]}]
-    return yaml.safe_dump(fields, sort_keys=False).strip()
+    datasets = list(dict.fromkeys(filter(None, map(_dataset, sources))))
+    results = [
+        EvalResult(
+            task_type="text-generation",
+            dataset_type=datasets[0] if datasets else "stories",
+            dataset_name=f"held-out stories of {' and '.join(sources)}",
+            metric_type=key,
+            metric_name=key.replace("_", " "),
+            metric_value=report["documentwise"][key],
+        )
+        for key in ("bits_per_byte", "bits_per_byte_text", "nats_per_token")
+    ]
+    data = ModelCardData(
+        language="en",
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        tags=["llama", "tiny-language-model", "stories", "aurelius"],
+        license=license or None,
+        datasets=datasets if datasets and report["trained"]["step"] else None,
+        model_name=repo.split("/")[-1] or recipe.name,
+        eval_results=results,
+    )
+    return data.to_yaml()
 
 
 def packed(figures: dict[str, Any] | None) -> str:
-    """Write the packed loss, where there was one."""
+    """Write the packed loss, if there is one."""
     if not figures:
         return "not measured: fewer held-out tokens than one block"
-    plain, card_way = figures["nats_per_token"], figures["nats_per_token_with_begin"]
-    return f"{plain:.4f} nats a token ({card_way:.4f} with `<s>` as a target)"
+    plain, with_begin = figures["nats_per_token"], figures["nats_per_token_with_begin"]
+    return f"{plain:.4f} nats per token ({with_begin:.4f} with `<s>` as a target)"
 
 
 def curve(metrics: Path) -> str:
@@ -187,7 +178,7 @@ def curve(metrics: Path) -> str:
     points = [line for line in lines if "valid_bits_per_byte" in line]
     if not points:
         return "Not measured during this training."
-    chosen = sorted({round(n * (len(points) - 1) / (CURVE - 1)) for n in range(CURVE)})
+    chosen = sorted({round(n * (len(points) - 1) / (CURVE_POINTS - 1)) for n in range(CURVE_POINTS)})
     rows = [f"| {points[n]['tokens']:,} | {points[n]['valid_bits_per_byte']:.4f} |" for n in chosen]
     return "\n".join(["| tokens | bits per byte |", "|---:|---:|", *rows])
 
@@ -196,8 +187,8 @@ def decisions(recipe: Recipe) -> str:
     """Return what was decided and why, for what this recipe says."""
     t = recipe.training
     if not t.steps:
-        return "- Nothing: the model was imported."
-    split = "parted from words" if recipe.tokenizer.split == "separate" else "left on words"
+        return "- None: the model was imported."
+    split = "separate from words" if recipe.tokenizer.split == "separate" else "attached to words"
     optimizer = (
         f"Muon ({t.muon_learning_rate:g}, momentum {t.momentum:g}) for the matrices, AdamW "
         f"({t.learning_rate:g}) for the rest: a lower loss with the same tokens than AdamW alone"
@@ -205,35 +196,37 @@ def decisions(recipe: Recipe) -> str:
         else f"AdamW ({t.learning_rate:g}) for all weights"
     )
     embedded = recipe.tokenizer.vocab_size * recipe.model.d_model
-    sees = "its own story" if t.attention == "story" else "its whole block"
-    found = [
-        f"{t.story_start:.0%} of the blocks begin with a story, as every prompt does. A token sees {sees}.",
+    attends = "its own story" if t.attention == "story" else "its whole block"
+    lines = [
+        f"{t.story_start:.0%} of the blocks start with a story, as every prompt does. A token attends to "
+        f"{attends}.",
         f"Optimizer: {optimizer}.",
-        f"Rate: up over {t.warmup:.0%} of the steps, then constant, down to {t.final_rate:.0%} of the peak "
-        f"over the last {t.decay:.0%}. Weight decay {t.weight_decay:g}. {t.batch} blocks a step.",
+        f"Learning rate: warm-up over {t.warmup:.0%} of the steps, then constant, then down to "
+        f"{t.final_rate:.0%} of the peak over the last {t.decay:.0%}. Weight decay {t.weight_decay:g}. "
+        f"{t.batch} sequences per step.",
         f"Embeddings and head are one matrix, {embedded / recipe.parameters:.0%} of all parameters.",
         f"Seed {t.seed}.",
     ]
     if not recipe.tokenizer.source:
-        found[:0] = [
+        lines[:0] = [
             f"Tokenizer: BPE of words with their trailing space, punctuation {split}; 256 byte tokens spell "
-            "what the vocabulary lacks. The first token after a prompt then begins a word, as in training.",
+            "what the vocabulary lacks. The first token after a prompt then starts a word, as in training.",
             "Every block, and every text, begins with `<sink>`.",
         ]
-    return "\n".join(f"- {text}" for text in found)
+    return "\n".join(f"- {text}" for text in lines)
 
 
-def table(rows: "Sequence[Row]", files: Mapping[str, int]) -> str:
-    """Return what the files cost, each as its runtime measured it; those for which none was here say so."""
+def cost_table(comparisons: "Sequence[Comparison]", files: Mapping[str, int]) -> str:
+    """Return what the files cost, measured in each one's runtime, or that no runtime was available."""
     lines = ["| file | MB | runtime | bits per byte | cost |", "|---|---:|---|---:|---:|"]
-    for row in rows:
-        if row.runtime != "numpy":
+    measured = {result.path.name for result in comparisons}
+    for result in comparisons:
+        if result.runtime != "numpy":
             lines.append(
-                f"| `{row.path.name}` | {row.bytes / 1e6:.1f} | {row.runtime} {row.version} | "
-                f"{row.bits_per_byte:.4f} | {row.cost:+.2%} |"
+                f"| `{result.path.name}` | {result.bytes / 1e6:.1f} | {result.runtime} {result.version} | "
+                f"{result.bits_per_byte:.4f} | {result.cost:+.2%} |"
             )
-    measured = {row.path.name for row in rows}
-    for path, size in ((Path(name), size) for name, size in files.items()):
-        if path.suffix in (".onnx", ".gguf") and path.name not in measured:
+    for path, size in ((PurePosixPath(name), size) for name, size in files.items()):
+        if path.name not in measured and any(target.kind_of(path.name) for target in targets()):
             lines.append(f"| `{path.name}` | {size / 1e6:.1f} | – | not measured | – |")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""A folder that stock transformers loads, 4.57 and 5, with no custom code."""
+"""The Hugging Face folder: what stock transformers 4.57 and 5 load without custom code."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from aurelius.training.checkpoint import latest
 
 
 def write(recipe: Recipe, run: Path, out: Path) -> None:
-    """Write weights, tokenizer, configurations and model card of a run's newest checkpoint.
+    """Write the weights, tokenizer, configurations and model card of a run's newest checkpoint.
 
     Raises:
         RunError, ModelError: an earlier artifact is missing.
@@ -45,7 +45,7 @@ def config(recipe: Recipe, special: SpecialTokens = OURS) -> dict[str, Any]:
         "head_dim": shape.head_dim,
         "max_position_embeddings": shape.context,
         "rms_norm_eps": shape.norm_eps,
-        # transformers 4 reads the first, 5 the second; either alone lets the other fall back to 10000.
+        # transformers 4 reads the first, 5 the second; without its own, each falls back to 10000.
         "rope_theta": shape.rope_theta,
         "rope_parameters": {"rope_type": "default", "rope_theta": shape.rope_theta},
         "hidden_act": "silu",
@@ -61,7 +61,7 @@ def config(recipe: Recipe, special: SpecialTokens = OURS) -> dict[str, Any]:
 
 
 def generation_config(recipe: Recipe, special: SpecialTokens = OURS) -> dict[str, Any]:
-    """Return ``generation_config.json``: how the model samples unless told otherwise."""
+    """Return ``generation_config.json``: how the model samples by default."""
     sampling, ids = recipe.generation, _ids(special)
     if sampling.temperature == 0:
         return {**ids, "do_sample": False, "max_new_tokens": sampling.max_new_tokens}
@@ -75,20 +75,20 @@ def _ids(special: SpecialTokens) -> dict[str, int]:
 def tokenizer_config(recipe: Recipe, special: SpecialTokens, tokenizer: Tokenizer) -> dict[str, Any]:
     """Return ``tokenizer_config.json``."""
     begin, end = tokenizer.id_to_token(special.begin), tokenizer.id_to_token(special.end)
-    further: dict[str, Any] = (
-        {} if special.unknown is None else {"unk_token": tokenizer.id_to_token(special.unknown)}
-    )
+    more: dict[str, Any] = {}
+    if special.unknown is not None:
+        more["unk_token"] = tokenizer.id_to_token(special.unknown)
     if special.lead != special.begin:
-        further["additional_special_tokens"] = [tokenizer.id_to_token(special.lead)]
+        more["additional_special_tokens"] = [tokenizer.id_to_token(special.lead)]
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": begin,
         "eos_token": end,
         "pad_token": end,
-        **further,
+        **more,
         "model_max_length": recipe.model.context,
         "padding_side": "left",
         "model_input_names": ["input_ids", "attention_mask"],  # Llama's generate refuses token_type_ids
         "clean_up_tokenization_spaces": False,
-        "split_special_tokens": True,  # "</s>" typed by a user stays text
+        "split_special_tokens": True,  # a typed "</s>" stays text
     }

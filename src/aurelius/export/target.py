@@ -1,70 +1,62 @@
-"""Stage 6: one folder for each runtime that loads the model; all are made from the Hugging Face folder."""
+"""What a target of export is: a folder that is written for one or more runtimes.
 
-from collections.abc import Collection
-from importlib import import_module
+A target's module defines ``TARGET``; `registry` lists the modules. Everything else (stages, the command line,
+parity, the model card, publishing) goes through these fields and names no target itself.
+"""
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from aurelius.config.recipe import Recipe
-from aurelius.errors import ModelError, RecipeError, TokenizerError
-from aurelius.progress import SILENT, Progress
-
-ONNX_FILES = {"fp32": "model", "fp16": "model_fp16", "int8": "model_quantized", "q4": "model_q4"}
-GGUF_TYPES = ("F32", "F16", "Q8_0", "Q4_0")
-ONNX_DTYPES = {"int8": "q8", "fp32": "fp32", "fp16": "fp16", "q4": "q4"}  # their names in transformers.js
+from aurelius.progress import Progress
 
 
-def require_writable(recipe: Recipe, targets: Collection[str]) -> None:
-    """Refuse what could not be written in the end, before hours of training.
+@dataclass(frozen=True)
+class Tolerance:
+    """How far a file's results may differ from the model's: logits, and bits per byte (relative).
 
-    Raises:
-        ModelError: a type of GGUF that the recipe asks for does not fit the shape.
-        TokenizerError: llama.cpp cannot cut as the tokenizer will.
-        RecipeError: the packages for a target are not installed.
+    Greedy stories may diverge only where the two largest logits differ by no more than ``logits``.
     """
-    for target in targets:
-        try:
-            import_module(f"aurelius.export.{target}")
-        except ModuleNotFoundError as error:
-            raise _missing(target, error) from None
-    if "gguf" not in targets:
-        return
-    from aurelius.export import gguf
 
-    for problem in filter(None, (gguf.misfit(recipe.model, kind) for kind in recipe.export.gguf)):
-        raise ModelError(problem)
-    if recipe.tokenizer.normalizer == "reference" and not recipe.tokenizer.source:
-        raise TokenizerError(f"tokenizer.normalizer is reference, {gguf.NO_NORMALIZER}")
+    logits: float = math.inf
+    bits_per_byte: float = math.inf
 
 
-def to_onnx(recipe: Recipe, source: Path, out: Path) -> None:
-    """Write the Hugging Face folder ``source`` as ONNX files, for transformers.js and ONNX Runtime.
+def _nothing(recipe: Recipe) -> None:
+    """Check nothing: whatever the recipe, the target can be written."""
 
-    Raises:
-        ModelError, RunError: the folder is damaged.
-        RecipeError: the packages for it are not installed.
+
+def _no_section(values: Mapping[str, Any], files: Sequence[str]) -> str:
+    return ""
+
+
+@dataclass(frozen=True)
+class Target:
+    """One target of export.
+
+    Attributes:
+        name: what ``--to`` calls it, and its folder in ``export/``.
+        recipe_parts: the parts of the recipe that decide what is written, by dotted key.
+        write: writes the folder from the recipe, the Hugging Face folder and the output folder.
+        kind_of: the kind of a file by its name, such as ``int8``, or None for files next to the weights.
+        tolerances: by kind of file, how far its results may differ from the model's.
+        packages: Python packages that writing needs, installed by ``aurelius-lm[NAME]``.
+        preflight: raises before any work if the recipe's model could not be written.
+        published_as: the file's path in the published repository, or None if it is not published.
+        possible_files: all paths in a repository that the target may have published.
+        card_section: the part of the model card on the published files of this target.
     """
-    require_writable(recipe, ["onnx"])
-    from aurelius.export import onnx
-    from aurelius.model.hf_folder import Folder
 
-    onnx.write(Folder.read(source), out, tuple(recipe.export.onnx))
-
-
-def to_gguf(recipe: Recipe, source: Path, out: Path, progress: Progress = SILENT) -> None:
-    """Write the Hugging Face folder ``source`` as GGUF files, for llama.cpp.
-
-    Raises:
-        ModelError: a type that the recipe asks for does not fit the shape, or the folder is damaged.
-        TokenizerError: llama.cpp cannot cut as the tokenizer does.
-        RecipeError: the packages for it are not installed.
-    """
-    require_writable(recipe, ["gguf"])
-    from aurelius.export import gguf
-    from aurelius.model.hf_folder import Folder
-
-    for problem in gguf.write(Folder.read(source), out, recipe.name, tuple(recipe.export.gguf)):
-        progress.note(f"gguf: left out, {problem}")
-
-
-def _missing(extra: str, error: ModuleNotFoundError) -> RecipeError:
-    return RecipeError(f"--to {extra} needs the package {error.name}: pip install 'aurelius-lm[{extra}]'")
+    name: str
+    recipe_parts: tuple[str, ...]
+    write: Callable[[Recipe, Path, Path, Progress], None]
+    kind_of: Callable[[str], str | None]
+    tolerances: Mapping[str, Tolerance] = field(default_factory=dict)
+    packages: Collection[str] = ()
+    preflight: Callable[[Recipe], None] = _nothing
+    published_as: Callable[[str], str | None] = lambda name: None
+    possible_files: Callable[[Recipe], list[str]] = lambda recipe: []
+    card_section: Callable[[Mapping[str, Any], Sequence[str]], str] = _no_section

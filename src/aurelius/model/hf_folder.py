@@ -1,4 +1,4 @@
-"""A stock Llama on disk, read without PyTorch: what the other exports are made from."""
+"""A stock Llama in a Hugging Face folder, read without PyTorch: what the other exports are made from."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,22 +13,12 @@ from tokenizers import Tokenizer
 from aurelius.config.sections import ModelRecipe
 from aurelius.errors import ModelError, some
 from aurelius.files import read_json
-from aurelius.tokenizer import load as tokenizers
+from aurelius.model.weight_names import EMBEDDING, HEAD, weight_shapes
+from aurelius.tokenizer.load import load
 
 WEIGHTS = "model.safetensors"
 FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
-LAYER = {  # a layer's weights: the input's and the output's width
-    "self_attn.q_proj": ("d_model", "queries"),
-    "self_attn.k_proj": ("d_model", "keys"),
-    "self_attn.v_proj": ("d_model", "keys"),
-    "self_attn.o_proj": ("queries", "d_model"),
-    "mlp.gate_proj": ("d_model", "d_mlp"),
-    "mlp.up_proj": ("d_model", "d_mlp"),
-    "mlp.down_proj": ("d_mlp", "d_model"),
-}
-NORMS = ("input_layernorm", "post_attention_layernorm")
-EMBEDDING, LAST_NORM, HEAD = "model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"
-# What a configuration may say only if it says just this: our Llama, and so its exports, know nothing else.
+# What a configuration must say if it says anything: our Llama, and so its exports, supports nothing else.
 FIXED = {
     "model_type": "llama",
     "hidden_act": "silu",
@@ -39,7 +29,7 @@ FIXED = {
 
 
 @dataclass(frozen=True)
-class Folder:
+class LlamaFolder:
     """Configuration, weights (float32, by published name) and tokenizer of a Hugging Face folder."""
 
     path: Path
@@ -49,36 +39,37 @@ class Folder:
     tokenizer: Tokenizer
 
     @classmethod
-    def read(cls, path: Path) -> "Folder":
+    def read(cls, path: Path) -> "LlamaFolder":
         """Read and check a folder.
 
         Raises:
-            ModelError: it is no Llama with tied embeddings and no biases, weights are missing, unknown or of
-                another shape, or the tokenizer has ids that the model does not know.
+            ModelError: it is not a Llama with tied embeddings and without biases, weights are missing,
+            unknown
+                or of another shape, or the tokenizer has ids that the model does not have.
             RunError, TokenizerError: a file is missing or damaged.
         """
         config = read_json(path / "config.json")
         if not isinstance(config, dict):
-            raise ModelError(f"{path / 'config.json'} is no table of values")
+            raise ModelError(f"{path / 'config.json'} is not a JSON object")
         shape = read_shape(path, config)
         weights = read_weights(path / WEIGHTS)
         head = weights.pop(HEAD, None)
         if head is not None and not np.array_equal(head, weights.get(EMBEDDING, [])):
-            raise ModelError(f"{path / WEIGHTS} has a head of its own; only tied embeddings are supported")
+            raise ModelError(f"{path / WEIGHTS} has a separate head; only tied embeddings are supported")
         weights = {name: value for name, value in weights.items() if not name.endswith("rotary_emb.inv_freq")}
-        _check(path, weights, shapes(shape, config["vocab_size"]))
-        tokenizer = tokenizers.load(path / "tokenizer.json")
+        _check(path, weights, weight_shapes(shape, config["vocab_size"]))
+        tokenizer = load(path / "tokenizer.json")
         last = max(tokenizer.get_vocab().values(), default=0)
         if last >= config["vocab_size"]:
             raise ModelError(
-                f"{path / 'tokenizer.json'} has token {last}, the model knows {config['vocab_size']}; "
+                f"{path / 'tokenizer.json'} has token {last}, but the model has only {config['vocab_size']}; "
                 "this tokenizer does not belong to this model"
             )
         return cls(path, config, shape, weights, tokenizer)
 
     @property
     def vocab_size(self) -> int:
-        """Tokens the model knows."""
+        """The number of tokens of the model."""
         return self.config["vocab_size"]
 
 
@@ -86,17 +77,17 @@ def read_weights(file: Path) -> dict[str, NDArray[np.float32]]:
     """Return the tensors of a safetensors file in float32.
 
     Raises:
-        ModelError: it is missing, damaged, sharded, or holds what is no finite number.
+        ModelError: it is missing, damaged, sharded, or holds a value that is not finite.
     """
     if not file.exists() and file.with_name(file.name + ".index.json").exists():
         raise ModelError(
-            f"{file} is in several parts; save the model in one: save_pretrained(max_shard_size=...)"
+            f"{file} is sharded; save the model in one file: save_pretrained(max_shard_size=...)"
         )
     try:
         tensors = deserialize(file.read_bytes())
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{file} cannot be read: {error}") from None
-    found: dict[str, NDArray[np.float32]] = {}
+    weights: dict[str, NDArray[np.float32]] = {}
     for name, tensor in tensors:
         kind = tensor["dtype"]
         if kind == "BF16":  # the upper half of a float32
@@ -106,16 +97,16 @@ def read_weights(file: Path) -> dict[str, NDArray[np.float32]]:
         else:
             raise ModelError(f"{file}: {name} is of type {kind}; weights are float32, float16 or bfloat16")
         if not np.isfinite(value).all():
-            raise ModelError(f"{file}: {name} holds what is no finite number")
-        found[name] = value.reshape(tensor["shape"])
-    return found
+            raise ModelError(f"{file}: {name} holds a value that is not finite")
+        weights[name] = value.reshape(tensor["shape"])
+    return weights
 
 
 def read_shape(path: Path, config: dict[str, Any]) -> ModelRecipe:
     """Return a configuration's shape.
 
     Raises:
-        ModelError: it lacks a value, or is none of a Llama as ours.
+        ModelError: it lacks a value, or does not describe a Llama like ours.
     """
     for name, value in FIXED.items():
         found = config.get(name, value if name != "tie_word_embeddings" else False)
@@ -123,10 +114,12 @@ def read_shape(path: Path, config: dict[str, Any]) -> ModelRecipe:
             raise ModelError(f"{path / 'config.json'} has {name} {found!r}; only {value!r} is supported")
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
     if not isinstance(rope, dict):
-        raise ModelError(f"{path / 'config.json'} has rope_parameters {rope!r}, no table of values")
+        raise ModelError(f"{path / 'config.json'} has rope_parameters {rope!r}, which is not a JSON object")
     kind = rope.get("rope_type", rope.get("type", "default"))
     if kind != "default":
-        raise ModelError(f"{path / 'config.json'} scales its rotary positions ({kind}); not supported")
+        raise ModelError(
+            f"{path / 'config.json'} scales its rotary positions ({kind}), which is not supported"
+        )
     try:
         heads = config["num_attention_heads"]
         shape = ModelRecipe(
@@ -149,33 +142,20 @@ def read_shape(path: Path, config: dict[str, Any]) -> ModelRecipe:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         problem = f"{where} {first['input']!r}: {first['msg']}" if where else first["msg"]
-        raise ModelError(f"{path / 'config.json'} has no shape that is supported: {problem}") from None
+        raise ModelError(f"{path / 'config.json'} describes an unsupported shape: {problem}") from None
     except (ValueError, TypeError) as error:
-        raise ModelError(f"{path / 'config.json'} has no shape that is supported: {error}") from None
+        raise ModelError(f"{path / 'config.json'} describes an unsupported shape: {error}") from None
     return shape
-
-
-def shapes(shape: ModelRecipe, vocab_size: int) -> dict[str, tuple[int, ...]]:
-    """Return every weight's published name and shape."""
-    D, E = shape.d_model, shape.head_dim
-    width = {"d_model": D, "d_mlp": shape.d_mlp, "queries": shape.heads * E, "keys": shape.kv_heads * E}
-    found: dict[str, tuple[int, ...]] = {EMBEDDING: (vocab_size, D), LAST_NORM: (D,)}
-    for layer in range(shape.layers):
-        for name, (inner, outer) in LAYER.items():
-            found[f"model.layers.{layer}.{name}.weight"] = (width[outer], width[inner])
-        for name in NORMS:
-            found[f"model.layers.{layer}.{name}.weight"] = (D,)
-    return found
 
 
 def _check(path: Path, weights: dict[str, NDArray[Any]], wanted: dict[str, tuple[int, ...]]) -> None:
     where = path / WEIGHTS
     if missing := sorted(set(wanted) - set(weights)):
-        raise ModelError(f"{where} lacks {len(missing)} weights that config.json asks for: {some(missing)}")
+        raise ModelError(f"{where} lacks {len(missing)} weights that config.json calls for: {some(missing)}")
     if extra := sorted(set(weights) - set(wanted)):
         raise ModelError(
-            f"{where} has {len(extra)} weights that config.json does not know: {some(extra)}; "
-            "leaving them out would make another model"
+            f"{where} has {len(extra)} weights that config.json does not mention: {some(extra)}; "
+            "leaving them out would change the model"
         )
     for name, size in wanted.items():
         if weights[name].shape != size:

@@ -1,1 +1,1 @@
-"""Whether every runtime that loads the exported model computes the same."""
+"""Do the runtimes that load an exported model agree with it?"""

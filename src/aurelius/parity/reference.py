@@ -1,6 +1,6 @@
-"""The whole model in NumPy: what the numbers of a published folder mean, and the proof that they are enough.
+"""The whole model in NumPy: what the numbers of a published folder mean, and proof that they are sufficient.
 
-Reads ``config.json`` and ``model.safetensors`` alone. Shapes: T positions, H query heads, K key/value heads,
+Reads only ``config.json`` and ``model.safetensors``. Shapes: T positions, H query heads, K key/value heads,
 E head_dim, V vocabulary.
 """
 
@@ -29,24 +29,24 @@ def logits(folder: Path, ids: list[int]) -> Array:
         """Project to [count, T, E]."""
         return (x @ w[name].T).reshape(T, count, E).swapaxes(0, 1)
 
-    # Rotary positions: a pair (i, i + E/2) turns by position x theta ** (-2i / E).
+    # Rotary embedding: a pair (i, i + E/2) is rotated by position x theta ** (-2i / E).
     frequency = 1 / c["rope_theta"] ** (np.arange(0, E, 2, dtype=np.float32) / E)
     angle = np.outer(np.arange(T, dtype=np.float32), frequency).astype(np.float32)
     cos, sin = np.cos(angle), np.sin(angle)
 
-    def turned(x: Array) -> Array:
+    def rotated(x: Array) -> Array:
         a, b = x[..., : E // 2], x[..., E // 2 :]
         return np.concatenate((a * cos - b * sin, b * cos + a * sin), -1)
 
     x = w["model.embed_tokens.weight"][ids]
-    future = np.triu(np.full((T, T), -np.inf, np.float32), 1)
+    causal = np.triu(np.full((T, T), -np.inf, np.float32), 1)
     for layer in range(c["num_hidden_layers"]):
         at = f"model.layers.{layer}."
         y = norm(x, at + "input_layernorm.weight")
-        q = turned(heads(y, at + "self_attn.q_proj.weight", H))
-        k = turned(heads(y, at + "self_attn.k_proj.weight", K)).repeat(H // K, 0)
+        q = rotated(heads(y, at + "self_attn.q_proj.weight", H))
+        k = rotated(heads(y, at + "self_attn.k_proj.weight", K)).repeat(H // K, 0)
         v = heads(y, at + "self_attn.v_proj.weight", K).repeat(H // K, 0)
-        scores = q @ k.swapaxes(1, 2) / np.sqrt(np.float32(E)) + future
+        scores = q @ k.swapaxes(1, 2) / np.sqrt(np.float32(E)) + causal
         weights = np.exp(scores - scores.max(-1, keepdims=True))
         weights /= weights.sum(-1, keepdims=True)
         y = (weights @ v).swapaxes(0, 1).reshape(T, H * E)
@@ -56,4 +56,4 @@ def logits(folder: Path, ids: list[int]) -> Array:
         gate = y @ w[at + "mlp.gate_proj.weight"].T
         y = gate / (1 + np.exp(-gate)) * (y @ w[at + "mlp.up_proj.weight"].T)  # SwiGLU
         x = x + y @ w[at + "mlp.down_proj.weight"].T
-    return norm(x, "model.norm.weight") @ w["model.embed_tokens.weight"].T  # the embedding is the head too
+    return norm(x, "model.norm.weight") @ w["model.embed_tokens.weight"].T  # the embedding is also the head

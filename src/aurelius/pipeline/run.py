@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from aurelius.config.recipe import RECIPE, Recipe
 from aurelius.errors import RecipeError, RunError, StorageError
-from aurelius.export import target as export
+from aurelius.export import registry as export
 from aurelius.files import sync, write_bytes
 from aurelius.pipeline import stages
 from aurelius.pipeline.manifest import (
@@ -117,7 +117,7 @@ def run(
                 also = [s.name for s in STAGES if s.optional and (folder / s.folder / MANIFEST).exists()]
                 wanted = stages.wanted(until, {*to, *also} if until == "export" else to)
                 new = [s.name for s in wanted if s.optional and (update or s.name not in also)]
-                export.require_writable(asked, new)
+                export.preflight(asked, new)
                 result = Run(folder, _settle(asked, folder, update, progress))
                 for stage in wanted:
                     if not _is_done(stage, result, update, verify, progress):

@@ -7,12 +7,16 @@ A stage's module is imported when its turn comes, since PyTorch and its kin take
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aurelius.config.recipe import Recipe
 from aurelius.config.sections import IMPORTED
 from aurelius.errors import RunError
+from aurelius.export import registry as export
+from aurelius.export.registry import targets
+from aurelius.export.target import Target
 from aurelius.progress import Progress
 
 if TYPE_CHECKING:
@@ -101,16 +105,8 @@ def _export(job: Job) -> None:
     huggingface.write(job.recipe, job.run, job.out)
 
 
-def _onnx(job: Job) -> None:
-    from aurelius.export import target as export
-
-    export.to_onnx(job.recipe, job.run / "export/huggingface", job.out)
-
-
-def _gguf(job: Job) -> None:
-    from aurelius.export import target as export
-
-    export.to_gguf(job.recipe, job.run / "export/huggingface", job.out, job.progress)
+def _write_target(target: Target, job: Job) -> None:
+    target.write(job.recipe, job.run / "export/huggingface", job.out, job.progress)
 
 
 @dataclass(frozen=True)
@@ -156,11 +152,19 @@ STAGES = (
         _export,
         place="export/huggingface",
     ),
-    Stage("onnx", ("export.onnx",), ("export",), _onnx, place="export/onnx", optional=True),
-    Stage("gguf", ("name", "export.gguf"), ("export",), _gguf, place="export/gguf", optional=True),
+    *(
+        Stage(
+            target.name,
+            target.recipe_parts,
+            ("export",),
+            partial(_write_target, target),
+            place=f"export/{target.name}",
+            optional=True,
+        )
+        for target in targets()
+    ),
 )
 NAMES = tuple(stage.name for stage in STAGES if not stage.optional)
-TARGETS = ("huggingface", *(stage.name for stage in STAGES if stage.optional))  # what a run is exported to
 
 
 def wanted(until: str, to: Collection[str] = ()) -> list[Stage]:
@@ -171,8 +175,8 @@ def wanted(until: str, to: Collection[str] = ()) -> list[Stage]:
     """
     if until not in NAMES:
         raise RunError(f"there is no stage '{until}'; the stages are {', '.join(NAMES)}")
-    if unknown := [name for name in to if name not in TARGETS]:
-        raise RunError(f"nothing is exported to '{unknown[0]}'; the targets are {', '.join(TARGETS)}")
+    if unknown := [name for name in to if name not in export.NAMES]:
+        raise RunError(f"there is no target '{unknown[0]}'; the targets are {', '.join(export.NAMES)}")
     return [s for s in STAGES if (s.name in to if s.optional else NAMES.index(s.name) <= NAMES.index(until))]
 
 

@@ -1,6 +1,6 @@
-"""Publishing on the Hugging Face hub: one repository with weights, ONNX and GGUF files, and the card.
+"""Publishing on the Hugging Face hub: one repository with weights, other formats and the model card.
 
-What is to be sent lies in ``export/hub`` of the run first; only `send` lets it leave this machine.
+The repository is first laid out in ``export/hub`` of the run; only `send` lets anything leave this machine.
 """
 
 import os
@@ -12,46 +12,42 @@ from pathlib import Path
 from typing import TypeVar
 
 from aurelius.config.recipe import Recipe
-from aurelius.errors import (
-    HubError,
-    RecipeError,
-    RunError,
-    first_line,
-)
-from aurelius.export.card import UNSTATED, card, origin
+from aurelius.errors import HubError, RecipeError, RunError, first_line
+from aurelius.export.card import UNSTATED, card, corpus_licences
 from aurelius.export.huggingface import generation_config
-from aurelius.export.target import GGUF_TYPES, ONNX_FILES
+from aurelius.export.registry import targets
 from aurelius.files import read_json, write_bytes
-from aurelius.parity.check import Row, check, disagreements
-from aurelius.parity.runtimes import written
+from aurelius.parity.check import check
+from aurelius.parity.compare import Comparison, problems_of
+from aurelius.parity.runtime import finished_files
 from aurelius.pipeline.manifest import MANIFEST
 from aurelius.progress import SILENT, Progress
+from aurelius.retry import with_retries
 from aurelius.special_tokens import SpecialTokens
 
 LICENSE = re.compile(r"[a-z0-9][a-z0-9.-]*")
-TRIES = 3
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Publication:
-    """What is to be in the repository: files by name with their sizes (bytes).
+    """What goes into the repository: files by name, with sizes (bytes).
 
-    ``stale`` names those that an earlier publication may have left there, ``license`` is that of the weights,
-    and ``corpus`` says for each source of the stories under what licence they are.
+    ``outdated`` names files that an earlier publication may have left there, ``license`` is that of the
+    weights, and ``corpus`` maps each source of the stories to their licence.
     """
 
     repo: str
     folder: Path
     files: dict[str, int]
-    stale: list[str]
+    outdated: list[str]
     license: str
     corpus: dict[str, str]
 
-    def told(self, private: bool = False, collection: str = "") -> list[str]:
-        """Return what `send` would do with it, a line each; its arguments are those."""
+    def summary(self, private: bool = False, collection: str = "") -> list[str]:
+        """Return what `send` would do, a line each; the arguments are those of `send`."""
         return [
-            f"repository          {self.repo}, {'private' if private else 'public'} if it is made now",
+            f"repository          {self.repo}, {'private' if private else 'public'} if it is created now",
             f"collection          {collection or 'none'}",
             f"licence of weights  {self.license or 'none stated'}",
             *(f"licence of corpus   {name}: {licence}" for name, licence in self.corpus.items()),
@@ -59,25 +55,25 @@ class Publication:
         ]
 
     @property
-    def unstated(self) -> list[str]:
-        """The licences that nobody stated, a line each, with what states them."""
-        found = []
+    def missing_licences(self) -> list[str]:
+        """The licences that nobody stated, a line each, with how to state them."""
+        lines = []
         if not self.license:
-            found.append("no licence of the weights is stated; --license apache-2.0, for one, states it")
+            lines.append("no licence is stated for the weights; state one, such as --license apache-2.0")
         if names := [name for name, licence in self.corpus.items() if licence == UNSTATED]:
             run = self.folder.parents[1]
-            found.append(
-                f"no licence of the corpus is stated ({', '.join(names)}); "
-                f"aurelius export {run} --set export.corpus_license=cc-by-4.0, for one, states it"
+            lines.append(
+                f"no licence is stated for the corpus ({', '.join(names)}); state one, such as "
+                f"aurelius export {run} --set export.corpus_license=cc-by-4.0"
             )
-        return found
+        return lines
 
 
 def check_names(repo: str, license: str = "") -> None:
-    """Refuse what the hub would.
+    """Refuse names that the hub would refuse.
 
     Raises:
-        RecipeError: ``repo`` is no ``owner/name``, or ``license`` is not spelled as the hub does.
+        RecipeError: ``repo`` is not an ``owner/name``, or ``license`` is not in the hub's spelling.
     """
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
@@ -87,74 +83,79 @@ def check_names(repo: str, license: str = "") -> None:
         if repo.count("/") != 1:
             raise HFValidationError("give owner/name")
     except HFValidationError as error:
-        raise RecipeError(f"'{repo}' is no name of a model on the hub: {first_line(error)}") from None
+        raise RecipeError(f"'{repo}' is not a valid model name on the hub: {first_line(error)}") from None
     if license and not LICENSE.fullmatch(license):
         raise RecipeError(
-            f"'{license}' is no licence as the hub spells them, such as apache-2.0, mit, cc0-1.0"
+            f"'{license}' is not a licence in the hub's spelling, such as apache-2.0, mit or cc0-1.0"
         )
 
 
 def prepare(run: Path, repo: str, license: str = "", progress: Progress = SILENT) -> Publication:
-    """Put a repository together in ``export/hub`` of a run, its files checked in every runtime that is here.
+    """Lay out a repository in ``export/hub`` of a run, with its files checked in every installed runtime.
 
     Args:
         run: a run folder, exported.
         repo: ``owner/name`` on the hub.
-        license: of the weights, as the hub spells it (``apache-2.0``).
-        progress: told the runtimes asked.
+        license: of the weights, in the hub's spelling (``apache-2.0``).
+        progress: reports the runtimes checked.
 
     Raises:
         RecipeError: see `check_names`.
         RunError: the run is not exported, or a runtime disagrees with it.
     """
     check_names(repo, license)
-    rows, missing = check(run, progress)
-    if problems := disagreements(rows):
-        raise RunError(f"{run} is not published, its exports disagree: {'; '.join(problems)}")
-    for reason in missing:
-        progress.note(f"not checked: {reason}")
-    return assemble(run, rows, repo, license)
+    comparisons, skipped = check(run, progress)
+    if problems := problems_of(comparisons):
+        raise RunError(f"{run} is not published, because its exports disagree: {'; '.join(problems)}")
+    for reason in skipped:
+        progress.note(f"skipped: {reason}")
+    return assemble(run, comparisons, repo, license)
 
 
-def assemble(run: Path, rows: list[Row], repo: str, license: str) -> Publication:
-    """Lay the repository out in ``export/hub``, where the runtimes look for their files."""
+def assemble(run: Path, comparisons: list[Comparison], repo: str, license: str) -> Publication:
+    """Lay out the repository in ``export/hub``, with files where the runtimes look for them."""
     recipe, export = Recipe.load(run), run / "export"
     out = export / "hub"
     shutil.rmtree(out, ignore_errors=True)
-    wanted = [path for path in (export / "huggingface").iterdir() if path.name not in (MANIFEST, "README.md")]
-    for path in [*wanted, *written(export / "onnx", ".onnx"), *written(export / "gguf", ".gguf")]:
-        target = out / ("onnx" if path.suffix == ".onnx" else "") / path.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
+    base = [path for path in (export / "huggingface").iterdir() if path.name not in (MANIFEST, "README.md")]
+    sources = {path.name: path for path in base}
+    for target in targets():
+        for path in finished_files(run, target.name):
+            if name := target.published_as(path.name):
+                sources[name] = path
+    for name, path in sources.items():
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, out / name)
     special = SpecialTokens.read(run / "tokenizer")
     sampling = generation_config(recipe, special)
-    text = card(recipe, run, sampling, special, rows, _sizes(out), repo, license)
+    text = card(recipe, run, sampling, special, comparisons, _sizes(out), repo, license)
     write_bytes(out / "README.md", text.encode())
     files = _sizes(out)
-    ours = [f"onnx/{name}.onnx" for name in ONNX_FILES.values()]
-    ours += [f"{recipe.name}-{kind}.gguf" for kind in GGUF_TYPES]
-    corpus = origin(recipe, read_json(run / "corpus" / "report.json"))
-    return Publication(repo, out, files, [name for name in ours if name not in files], license, corpus)
+    possible = [name for target in targets() for name in target.possible_files(recipe)]
+    corpus = corpus_licences(recipe, read_json(run / "corpus" / "report.json"))
+    return Publication(repo, out, files, [name for name in possible if name not in files], license, corpus)
 
 
 def _sizes(folder: Path) -> dict[str, int]:
-    """Return every file below a folder by its name there, with its bytes."""
+    """Return the size (bytes) of every file in a folder, by relative path."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths}
 
 
-def send(what: Publication, private: bool = False, collection: str = "", progress: Progress = SILENT) -> str:
-    """Upload a publication as one commit; return the commit's address.
+def send(
+    publication: Publication, private: bool = False, collection: str = "", progress: Progress = SILENT
+) -> str:
+    """Upload a publication as one commit; return the commit's URL.
 
     Args:
-        what: see `prepare`.
-        private: make the repository a private one, and send nothing to one that is there and public.
+        publication: see `prepare`.
+        private: create a private repository, and send nothing to an existing public one.
         collection: the slug of a collection to add the model to.
-        progress: told what is sent and what is tried again.
+        progress: reports what is sent and what is tried again.
 
     Raises:
-        HubError: the hub refused or could not be reached, or the repository is public and was to be private;
-            the files are sent all or none.
+        HubError: the hub refused or could not be reached, or the repository is public and should be private;
+            either all files are sent or none.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.utils import disable_progress_bars
@@ -162,49 +163,49 @@ def send(what: Publication, private: bool = False, collection: str = "", progres
     disable_progress_bars()  # the library never prints
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
     message = "Publish with Aurelius"
-    _tried(what.repo, lambda: api.create_repo(what.repo, private=private, exist_ok=True), progress)
-    if private and not _tried(what.repo, lambda: api.model_info(what.repo), progress).private:
+    _request(
+        publication.repo, lambda: api.create_repo(publication.repo, private=private, exist_ok=True), progress
+    )
+    if private and not _request(publication.repo, lambda: api.model_info(publication.repo), progress).private:
         raise HubError(
-            f"{what.repo} is there already and public, so nothing was sent; make it private in its settings "
-            "on the hub, or leave --private out"
+            f"{publication.repo} already exists and is public, so nothing was sent; make it private in its "
+            "settings on the hub, or omit --private"
         )
-    progress.note(f"sending {len(what.files)} files, {sum(what.files.values()) / 1e6:.1f} MB")
-    commit = _tried(
-        what.repo,
+    progress.note(f"sending {len(publication.files)} files, {sum(publication.files.values()) / 1e6:.1f} MB")
+    commit = _request(
+        publication.repo,
         lambda: api.upload_folder(
-            repo_id=what.repo,
-            folder_path=what.folder,
+            repo_id=publication.repo,
+            folder_path=publication.folder,
             commit_message=message,
-            delete_patterns=what.stale or None,
+            delete_patterns=publication.outdated or None,
         ),
         progress,
     )
     progress.note(f"published: {commit.commit_url}")
     if collection:
-        _tried(
+        _request(
             collection,
-            lambda: api.add_collection_item(collection, what.repo, "model", exists_ok=True),
+            lambda: api.add_collection_item(collection, publication.repo, "model", exists_ok=True),
             progress,
         )
     return commit.commit_url
 
 
-def _tried(what: str, call: Callable[[], T], progress: Progress) -> T:
-    """Call the hub, again where it was the hub's or the network's fault."""
+def _request(name: str, call: Callable[[], T], progress: Progress) -> T:
+    """Call the hub, again if the hub or the network failed; ``name`` is what the call is about."""
     from huggingface_hub.errors import LocalTokenNotFoundError
 
-    for left in reversed(range(TRIES)):
-        try:
-            return call()
-        except LocalTokenNotFoundError:
-            raise HubError("no token of the hub is known here; log in first: hf auth login") from None
-        except Exception as error:  # the hub's own errors, its HTTP library's, and the system's
-            answer = getattr(error, "response", None)
-            status = getattr(answer, "status_code", 0)
-            if status in (401, 403):
-                advice = "log in (hf auth login) with a token that may write there"
-                raise HubError(f"the hub refuses {what} ({status}); {advice}") from None
-            if 0 < status < 500 or not left:
-                raise HubError(f"{what} on the hub: {first_line(error)}") from None
-            progress.note(f"the hub: {first_line(error)}; once more")
-    raise AssertionError("unreachable")
+    def on_retry(error: Exception) -> None:
+        progress.note(f"the hub: {first_line(error)}; trying again")
+
+    try:
+        return with_retries(call, on_retry)
+    except LocalTokenNotFoundError:
+        raise HubError("no hub token was found on this machine; log in first: hf auth login") from None
+    except Exception as error:  # the hub's own errors, its HTTP library's, and the system's
+        status = getattr(getattr(error, "response", None), "status_code", 0)
+        if status in (401, 403):
+            advice = "log in (hf auth login) with a token that may write there"
+            raise HubError(f"the hub refuses {name} ({status}); {advice}") from None
+        raise HubError(f"{name} on the hub: {first_line(error)}") from None

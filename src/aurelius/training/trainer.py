@@ -17,7 +17,7 @@ from aurelius.errors import (
     RecipeError,
     first_line,
 )
-from aurelius.model.hf_folder import Folder
+from aurelius.model.hf_folder import LlamaFolder
 from aurelius.model.llama import Llama
 from aurelius.special_tokens import IGNORE_INDEX
 from aurelius.training.cpu_threads import Workers
@@ -84,9 +84,9 @@ class Trainer:
         """Take the weights of a Hugging Face folder.
 
         Raises:
-            ModelError, RunError, TokenizerError: see `Folder.read`; its shape is not the recipe's.
+            ModelError, RunError, TokenizerError: see `LlamaFolder.read`; its shape is not the recipe's.
         """
-        found = Folder.read(path)
+        found = LlamaFolder.read(path)
         if (found.shape, found.vocab_size) != (self.model.shape, self.model.vocab_size):
             raise ModelError(f"{path} (training.start) has another shape than the recipe")
         self.model.load_state_dict({name: torch.from_numpy(value) for name, value in found.weights.items()})

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from aurelius.errors import CorpusError, HubError, first_line
 from aurelius.files import sha256
+from aurelius.retry import with_retries
 
 
 def on_hub(name: str) -> list[str]:
@@ -27,7 +28,7 @@ def on_hub(name: str) -> list[str]:
         if constants.HF_HUB_OFFLINE:
             files = _downloaded(dataset, pattern)
         else:
-            files = HfApi().list_repo_files(dataset, repo_type="dataset")
+            files = with_retries(lambda: HfApi().list_repo_files(dataset, repo_type="dataset"))
     except Exception as error:  # the hub's own errors, its HTTP library's, and the system's
         raise HubError(f"cannot list the files of hf:{dataset}: {first_line(error)}") from error
     matching = sorted(fnmatch.filter(files, pattern))
@@ -53,7 +54,7 @@ def download(name: str) -> Path:
 
     try:
         cached = try_to_load_from_cache(dataset, file, repo_type="dataset")
-        path = Path(hf_hub_download(dataset, file, repo_type="dataset"))
+        path = Path(with_retries(lambda: hf_hub_download(dataset, file, repo_type="dataset")))
     except Exception as error:  # the hub's own errors, its HTTP library's, and the system's
         raise HubError(f"cannot download {name}: {first_line(error)}") from error
     if str(path) != cached:

@@ -1,4 +1,4 @@
-// llama.cpp by way of node-llama-cpp: answers the questions of a task file (see ../check.py).
+// llama.cpp by way of node-llama-cpp: computes a task file (see ../runtime.py).
 import { readFileSync, writeFileSync } from "node:fs";
 import { getLlama, getModuleVersion } from "node-llama-cpp";
 
@@ -38,7 +38,7 @@ async function story(opening) {
   const tokens = [];
   for await (const token of sequence.evaluate(opening, { temperature: 0, yieldEogToken: true })) {
     tokens.push(token);
-    if (tokens.length === task.count || model.isEogToken(token)) break;
+    if (tokens.length === task.max_new_tokens || model.isEogToken(token)) break;
   }
   return tokens;
 }

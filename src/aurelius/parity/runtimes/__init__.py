@@ -1,0 +1,1 @@
+"""One module per runtime; each defines ``find``."""

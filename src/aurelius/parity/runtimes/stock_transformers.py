@@ -1,0 +1,34 @@
+"""transformers, as everybody loads the Hugging Face folder."""
+
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from aurelius.inference.models import TransformersModel
+from aurelius.parity.runtime import Answers, Runtime, Task
+
+
+def find(run: Path) -> Iterator[Runtime | str]:
+    """Yield the runtime with a run's weights."""
+    folder = run / "export" / "huggingface"
+    weights = folder / "model.safetensors"
+    yield Runtime("transformers", "huggingface", "fp32", weights, lambda task: _answer(folder, task))
+
+
+@torch.no_grad()
+def _answer(folder: Path, task: Task) -> Answers:
+    stock = TransformersModel(str(folder), "cpu")
+    logits = [stock.logits(torch.tensor([ids]))[0].numpy() for ids in task.sequences]
+    greedy: list[list[int]] = []
+    started = time.perf_counter()
+    for opening in task.openings:
+        output = stock.model.generate(
+            torch.tensor([opening]), do_sample=False, max_new_tokens=task.max_new_tokens
+        )
+        greedy.append(output[0, len(opening) :].tolist())
+    seconds = time.perf_counter() - started
+    ids = [stock.tokenizer(text, verbose=False).input_ids for text in task.texts]
+    return Answers(version("transformers"), logits, ids, greedy, seconds)
