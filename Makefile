@@ -1,5 +1,7 @@
 # make demo: environment, install, the main job on the built-in corpus, a story at the end
-# make test: what must always hold, under ten minutes on two cores
+# make test: what must always hold, a few minutes on two cores
+# make test-long: real runtimes, kills and full disks
+# make lint: formatting, types, and imports between layers
 
 PYTHON ?= python3
 MINUTES ?= 3
@@ -25,6 +27,7 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(BIN)/lint-imports
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)

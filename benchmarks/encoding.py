@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from aurelius.config.sections import TokenizerRecipe
+from aurelius.config.settings import TokenizerSettings
 from aurelius.corpus import storyteller
 from aurelius.corpus.readers.sources import open_path
 from aurelius.tokenizer.encode import Encoder
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     texts = list(open_path(options.corpus).stories if options.corpus else storyteller.stories(20_000))
-    tokenizer = train(texts, TokenizerRecipe(vocab_size=options.vocab_size))
+    tokenizer = train(texts, TokenizerSettings(vocab_size=options.vocab_size))
     size = sum(len(text.encode()) for text in texts)
     ways: dict[str, Callable[[Tokenizer, list[str]], list[bytes]]] = {
         "encode_batch": theirs,

@@ -30,7 +30,7 @@ from aurelius.config.recipe import Recipe
 from aurelius.corpus.storyteller import tell
 from aurelius.errors import Interrupted
 from aurelius.files import read_json
-from aurelius.training import metrics
+from aurelius.training.metrics import read_metrics
 from training import flops_per_token, matrix_peak
 
 CHUNK = 2000  # stories a process writes at once
@@ -147,7 +147,7 @@ def _machine(device: torch.device) -> dict[str, Any]:
 
 def _figures(recipe: Recipe, run: Path, peak: float) -> dict[str, Any]:
     """Return what the metrics of a training say."""
-    lines = metrics.read(run / "training")
+    lines = read_metrics(run / "training")
     logged = [line for line in lines if "loss" in line]
     steps, per_step = logged[-1]["step"], recipe.tokens_per_step
     # The first line's time holds compiling; a restart's speed does too.

@@ -30,10 +30,10 @@ from aurelius.data.blocks import Blocks
 from aurelius.data.store import TokenStore
 from aurelius.evaluation.likelihood import measure
 from aurelius.inference.generate import generate
-from aurelius.inference.models import RunModel
+from aurelius.inference.packed_loss import packed_loss
+from aurelius.inference.run_model import RunModel
 from aurelius.model.llama import Llama
 from aurelius.training.trainer import Trainer
-from aurelius.training.validation import packed_loss
 
 TRAIN = ("TinyStoriesV2-GPT4-train.sample.txt", "TinyStories-v1-train.sample.jsonl")
 VALID = "TinyStoriesV2-GPT4-valid.sample.txt"
@@ -134,14 +134,14 @@ def _train(
     steps = round(epochs * per_epoch)
     torch.manual_seed(settings.seed)
     trainer = Trainer(
-        recipe.with_(**{"training.steps": steps, "training.weight_decay": decay}), blocks, device
+        recipe.with_(**{"training.steps": steps, "optimizer.weight_decay": decay}), blocks, device
     )
     average = AveragedModel(
         trainer.model, multi_avg_fn=get_ema_multi_avg_fn(1 - 1 / (AVERAGED * steps / 10 + 1))
     )
 
-    def score(logits: Any, most: int | None) -> float:
-        loss = packed_loss(logits, tuning, most, batch=64).loss
+    def score(logits: Any, limit: int | None) -> float:
+        loss = packed_loss(logits, tuning, limit, batch=64).loss
         return round(held_out.bits_per_byte(loss), 5)
 
     curve: dict[int, float] = {}

@@ -25,13 +25,13 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from aurelius.config.recipe import Recipe
-from aurelius.config.sections import TokenizerRecipe
+from aurelius.config.settings import TokenizerSettings
 from aurelius.data.blocks import Blocks
 from aurelius.data.store import TokenStore
 from aurelius.data.stories import StoryFile
 from aurelius.evaluation.likelihood import measure
 from aurelius.files import write_json
-from aurelius.inference.models import RunModel
+from aurelius.inference.run_model import RunModel
 from aurelius.special_tokens import BOS, EOS, SPECIAL_TOKENS
 from aurelius.tokenizer import suffix_bpe
 from aurelius.training.trainer import Trainer
@@ -40,7 +40,7 @@ SPACE, WORD, END = suffix_bpe.SPACE, suffix_bpe.WORD, suffix_bpe.END
 BATCH = 1000  # texts encoded together
 
 
-def byte_level(texts: StoryFile, recipe: TokenizerRecipe) -> Tokenizer:
+def byte_level(texts: StoryFile, recipe: TokenizerSettings) -> Tokenizer:
     """`nano`'s normalizer and split, but merges of bytes (Radford et al. 2019) instead of characters."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = suffix_bpe.normalizer(recipe)
@@ -50,7 +50,7 @@ def byte_level(texts: StoryFile, recipe: TokenizerRecipe) -> Tokenizer:
     return _train(tokenizer, texts, recipe, pre_tokenizers.ByteLevel.alphabet())
 
 
-def characters(texts: StoryFile, recipe: TokenizerRecipe) -> Tokenizer:
+def characters(texts: StoryFile, recipe: TokenizerSettings) -> Tokenizer:
     """`nano`'s without byte tokens: what its characters cannot spell is unknown."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
     tokenizer.normalizer, tokenizer.pre_tokenizer = suffix_bpe.normalizer(recipe), suffix_bpe.split(recipe)
@@ -58,7 +58,7 @@ def characters(texts: StoryFile, recipe: TokenizerRecipe) -> Tokenizer:
     return _train(tokenizer, texts, recipe, suffix_bpe.alphabet(texts, recipe.max_characters))
 
 
-def prefix_space(texts: StoryFile, recipe: TokenizerRecipe) -> Tokenizer:
+def prefix_space(texts: StoryFile, recipe: TokenizerSettings) -> Tokenizer:
     """`nano`'s mirror image: a word carries the space before it, and so does the text's first."""
     ends = [(rf"(?<![{SPACE}])[{SPACE}]+{END}", ""), (rf"^(?<![\s\S])[{SPACE}]*", " ")]
     tokenizer = Tokenizer(models.BPE())
@@ -78,7 +78,7 @@ def prefix_space(texts: StoryFile, recipe: TokenizerRecipe) -> Tokenizer:
 def _train(
     tokenizer: Tokenizer,
     texts: StoryFile,
-    recipe: TokenizerRecipe,
+    recipe: TokenizerSettings,
     alphabet: list[str],
     more: list[str] | None = None,
 ) -> Tokenizer:
@@ -103,7 +103,7 @@ class Variant:
 
     factor: str
     changes: dict[str, Any] = field(default_factory=dict)
-    train: Callable[[StoryFile, TokenizerRecipe], Tokenizer] = suffix_bpe.train
+    train: Callable[[StoryFile, TokenizerSettings], Tokenizer] = suffix_bpe.train
 
 
 VARIANTS = {

@@ -29,7 +29,7 @@ import torch
 
 PEERS = ("aurelius-story", "aurelius", "aurelius-adamw", "trainer", "eager", "litgpt")
 BLOCK = {"training.attention": "block", "training.story_start": 0.0}
-OURS = {"aurelius": BLOCK, "aurelius-adamw": {**BLOCK, "training.optimizer": "adamw"}}
+OURS = {"aurelius": BLOCK, "aurelius-adamw": {**BLOCK, "optimizer.name": "adamw"}}
 
 
 def main() -> None:
@@ -237,7 +237,7 @@ def _eager(recipe, device: torch.device, steps: int, tick: Callable[[], None]) -
     settings = recipe.training
     model: Any = _llama(recipe)
     model.to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, fused=True)
+    optimizer = torch.optim.AdamW(model.parameters(), recipe.optimizer.learning_rate, fused=True)
     batches = _micro_batches(recipe)
     for _ in range(steps):
         for _ in range(settings.accumulate):
@@ -246,7 +246,7 @@ def _eager(recipe, device: torch.device, steps: int, tick: Callable[[], None]) -
                 logits = model(input_ids=ids, use_cache=False).logits
             loss = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
             (loss / settings.accumulate).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), settings.gradient_clip)
         optimizer.step()
         optimizer.zero_grad()
         tick()
@@ -278,8 +278,8 @@ def _trainer(recipe, device: torch.device, steps: int, tick: Callable[[], None])
             per_device_train_batch_size=settings.batch // settings.accumulate,
             gradient_accumulation_steps=settings.accumulate,
             max_steps=steps,
-            learning_rate=settings.learning_rate,
-            max_grad_norm=settings.clip,
+            learning_rate=recipe.optimizer.learning_rate,
+            max_grad_norm=settings.gradient_clip,
             optim="adamw_torch_fused",
             bf16=device.type == "cuda",
             use_cpu=device.type == "cpu",

@@ -33,5 +33,5 @@ def test_two_workers_make_the_corpus_that_one_process_makes(tiny, tmp_path: Path
 
 def test_another_recipes_folder_is_refused(tiny, tmp_path: Path):
     pipeline.run(tiny, tmp_path / "run", until="corpus")
-    with pytest.raises(RunError, match="made with another recipe"):
+    with pytest.raises(RunError, match="made with a different recipe"):
         cluster.clean(tiny, tmp_path / "run", {"corpus.seed": 1})

@@ -1,7 +1,13 @@
 """Aurelius: from a corpus of short stories to a published language model of at most ten million parameters.
 
-One call does everything: ``aurelius.run("nano")``. Each stage is also one function: `corpus.build`,
-`tokenizer.build`, `tokens.build`, `training.train`, `evaluation.build`, `export.huggingface.write`.
+One call does everything::
+
+    run = aurelius.run("nano")
+    print(run.story("Once upon a time"))
+
+`open_run` opens a finished run again, `open_model` any model that can be generated from or measured. Each
+stage is also a function of its own: `aurelius.corpus.build`, `aurelius.tokenizer.build`,
+`aurelius.training.loop` and so on; see the guide.
 """
 
 from importlib import import_module
@@ -12,26 +18,63 @@ if TYPE_CHECKING:
     from aurelius.errors import AureliusError
     from aurelius.evaluation.likelihood import measure
     from aurelius.inference.generate import generate
-    from aurelius.inference.models import open_model
+    from aurelius.inference.open_model import open_model
     from aurelius.inference.sampling import Sampling
     from aurelius.pipeline.run import run
+    from aurelius.pipeline.run_folder import RunFolder, open_run
 
 __version__ = "0.1.0"
-__all__ = ["AureliusError", "Recipe", "Sampling", "generate", "measure", "open_model", "run"]
+__all__ = [
+    "AureliusError",
+    "Recipe",
+    "RunFolder",
+    "Sampling",
+    "generate",
+    "measure",
+    "open_model",
+    "open_run",
+    "run",
+]
 
 _HOMES = {
     "AureliusError": "errors",
     "Recipe": "config.recipe",
+    "RunFolder": "pipeline.run_folder",
     "Sampling": "inference.sampling",
     "generate": "inference.generate",
     "measure": "evaluation.likelihood",
-    "open_model": "inference.models",
+    "open_model": "inference.open_model",
+    "open_run": "pipeline.run_folder",
     "run": "pipeline.run",
 }
+_SUBMODULES = (
+    "config",
+    "corpus",
+    "data",
+    "datatrove",
+    "errors",
+    "evaluation",
+    "export",
+    "importing",
+    "inference",
+    "model",
+    "parity",
+    "pipeline",
+    "progress",
+    "publishing",
+    "tokenizer",
+    "training",
+)
 
 
 def __getattr__(name: str) -> Any:
-    # PyTorch and its kin take seconds to import; they come when something that needs them is named.
-    if name not in _HOMES:
-        raise AttributeError(f"module 'aurelius' has no attribute '{name}'")
-    return getattr(import_module(f"aurelius.{_HOMES[name]}"), name)
+    # PyTorch and the like take seconds to import, so nothing is imported before it is used.
+    if name in _HOMES:
+        return getattr(import_module(f"aurelius.{_HOMES[name]}"), name)
+    if name in _SUBMODULES:
+        return import_module(f"aurelius.{name}")
+    raise AttributeError(f"module 'aurelius' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *_SUBMODULES, "__version__"})

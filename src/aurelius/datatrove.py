@@ -12,7 +12,7 @@ from typing import Any
 
 from aurelius.config.recipe import Recipe
 from aurelius.corpus import build as corpus
-from aurelius.pipeline.run import begin
+from aurelius.pipeline.run import create
 
 
 def clean(
@@ -26,7 +26,7 @@ def clean(
     Raises:
         AureliusError: as `aurelius.run`.
     """
-    folder = begin(recipe, out, overrides).folder.absolute()
+    folder = create(recipe, out, overrides).folder.absolute()
     corpus.prepare_work(Recipe.load(folder), folder / "corpus")
     return partial(_clean, str(folder))
 

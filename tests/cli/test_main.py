@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from aurelius.cli import main as cli
+from aurelius.cli import options as cli_options
 from tests.conftest import TINY, Alarm
 
 SETTINGS = [word for key, value in TINY.items() if key != "name" for word in ("--set", f"{key}={value}")]
@@ -87,7 +88,7 @@ def test_recipes_show_and_doctor(capsys):
     assert code == 0 and [line.split()[0] for line in out.splitlines()][:3] == ["pico", "nano-4k", "nano"]
     code, out, _ = call(capsys, "show", "pico", "--set", "training.steps=7")
     assert code == 0 and "steps = 7" in out
-    for words in ("parameters        260,032", "tokens a step", "total tokens", "time here", "memory"):
+    for words in ("parameters        260,032", "tokens per step", "total tokens", "time here", "memory"):
         assert words in out
     code, out, _ = call(capsys, "doctor")
     assert code == 0 and "torch" in out and "GFLOP/s" in out
@@ -142,7 +143,7 @@ def mistakes(folder: Path) -> dict[str, tuple[list[str], str]]:
         "no corpus named": (["run", "pico", "--corpus", ""], "corpus.source = ''"),
         "a file for a folder": (["run", "pico", "--out", "one.txt"], "one.txt is a file"),
         "two values": (["show", "pico", "--set", "training.steps=5\nx=3"], "one value at a time"),
-        "no model": (["generate", "nowhere"], "nowhere is not there"),
+        "no model": (["generate", "nowhere"], "nowhere does not exist"),
         "broken model": (["generate", "hf"], "cannot be loaded"),
         "bad sampling": (["generate", "nowhere", "--min-p", "2"], "--min-p 2"),
         "evaluate on nothing": (["evaluate", "hf", "--on", "no.txt"], "no.txt does not exist"),
@@ -175,7 +176,7 @@ def test_another_recipes_folder_exits_2(capsys, tiny_run: Path):
     code, _, err = call(capsys, "run", "nano", "--out", str(tiny_run))
     assert (
         code == 2
-        and "was made with another recipe" in err
+        and "was made with a different recipe" in err
         and "model.d_model is 32 there and 128 here" in err
     )
 
@@ -211,7 +212,7 @@ def test_a_mistake_does_not_spoil_the_folder(capsys, elsewhere: Path):
 def test_options_without_meaning_are_refused(capsys, tiny_run: Path):
     for arguments in (("--json",), ("--on", "x.txt", "--minutes", "1")):
         code, _, err = call(capsys, "evaluate", str(tiny_run), *arguments)
-        assert code == 2 and "has no meaning" in err
+        assert code == 2 and "has no effect" in err
 
 
 def test_generate_samples_as_the_run_says(capsys, tiny_run: Path, tmp_path: Path):
@@ -247,7 +248,7 @@ def test_a_full_disk_exits_1(capsys, monkeypatch):
 
 @pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_exits_130_and_keeps_a_checkpoint(capsys, elsewhere: Path, monkeypatch):
-    monkeypatch.setattr(cli, "_progress", lambda: Alarm(signal.SIGINT, 5))
+    monkeypatch.setattr(cli_options, "reporter", lambda: Alarm(signal.SIGINT, 5))
     long = ["--set", "training.steps=100000", "--set", "training.checkpoint_every=100000"]
     code, _, err = call(capsys, "run", "pico", *SETTINGS, *long, "--device", "cpu")
     assert code == 130 and "stopped by SIGINT at step" in err

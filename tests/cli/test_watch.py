@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from aurelius.cli.curves import BARS, chart, watch
 from aurelius.cli.main import main
-from aurelius.cli.watch import BARS, chart, watch
 from aurelius.errors import RunError
 
 POINTS = st.lists(
@@ -42,7 +42,7 @@ def test_a_finished_run_is_drawn_once(tiny_run: Path):
     watch(tiny_run, Console(file=out, width=100))
     text = out.getvalue()
     last = json.loads((tiny_run / "training/metrics.jsonl").read_text().splitlines()[-1])
-    for part in ("tiny: step 12 of 12", "done", "loss (nats", "learning rate", "tokens a second"):
+    for part in ("tiny: step 12 of 12", "done", "loss (nats", "learning rate", "tokens per second"):
         assert part in text
     assert f"held-out bits per byte: {last['valid_bits_per_byte']:.4g}" in text
 
@@ -52,4 +52,4 @@ def test_what_cannot_be_watched_is_named(tmp_path: Path, tiny_run: Path, capsys:
         watch(tmp_path, Console())
     (tmp_path / "recipe.toml").write_text((tiny_run / "recipe.toml").read_text())
     assert main(["watch", str(tmp_path)]) == 2
-    assert "has not begun to train" in capsys.readouterr().err
+    assert "has not started training" in capsys.readouterr().err

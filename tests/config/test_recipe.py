@@ -60,7 +60,7 @@ def test_any_good_recipe_survives_toml(heads, half, layers, mlp, rate, descripti
             "model.d_model": heads * half * 2,
             "model.layers": layers,
             "model.d_mlp": mlp,
-            "training.learning_rate": rate,
+            "optimizer.learning_rate": rate,
         },
     )
     assert Recipe.of(tomllib.loads(recipe.to_toml())) == recipe
@@ -103,7 +103,7 @@ def test_bad_values_are_refused_by_name(key: str, value, words: list[str]):
 def test_unknown_recipe_lists_the_known():
     with pytest.raises(RecipeError, match="did you mean 'nano'"):
         Recipe.load("nanno")
-    with pytest.raises(RecipeError, match=r"missing\.toml is not there"):
+    with pytest.raises(RecipeError, match=r"missing\.toml does not exist"):
         Recipe.load("missing.toml")
 
 
@@ -133,7 +133,7 @@ def test_recipes_are_frozen():
     ("text", "expected"),
     [
         ("training.steps=2000", ("training.steps", 2000)),
-        ("training.clip = 0.5", ("training.clip", 0.5)),
+        ("training.gradient_clip = 0.5", ("training.gradient_clip", 0.5)),
         ('corpus.source="a=b"', ("corpus.source", "a=b")),
         ("corpus.source=my stories.txt", ("corpus.source", "my stories.txt")),
     ],

@@ -4,16 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aurelius.config.sections import CorpusRecipe
+from aurelius.config.settings import CorpusSettings
 from aurelius.corpus.clean import drop_reason, repair, words_of
 from aurelius.corpus.readers.sources import open_path
 
-DEFAULT = CorpusRecipe().clean
+DEFAULT = CorpusSettings().clean
 STORY = "Once there was a cat and she was very happy in the sun all day. Then it was night and she slept."
 
 
 def refused(text: str, **options: Any) -> str | None:
-    return drop_reason(text, words_of(text), CorpusRecipe.model_validate({"min_words": 3} | options))
+    return drop_reason(text, words_of(text), CorpusSettings.model_validate({"min_words": 3} | options))
 
 
 def test_line_ends_and_the_outside_are_mended_whatever_the_steps():
@@ -102,7 +102,7 @@ def test_every_refusal_can_be_switched_off():
 
 def test_nearly_all_real_stories_are_kept(valid_sample):
     """The official validation file is clean: what is refused there had better be few."""
-    recipe = CorpusRecipe()
+    recipe = CorpusSettings()
     documents = list(open_path(valid_sample).stories)
     kept = [d for d in documents if drop_reason(repair(d, recipe.clean)[0], words_of(d), recipe) is None]
     assert len(kept) > 0.99 * len(documents)

@@ -123,11 +123,11 @@ def test_no_side_is_empty_of_two_stories(tiny, tmp_path, count: int):
 
 def test_near_duplicates_stay_together(tiny, tmp_path):
     copies = [text.replace(" a ", " one ", 1) for text in STORIES]
-    build(tiny, tmp_path, [*STORIES, *copies], near="together", valid_fraction=0.3)
+    build(tiny, tmp_path, [*STORIES, *copies], near_duplicates="together", valid_fraction=0.3)
     train, valid = map(set, sides(tmp_path))
     assert len(train | valid) == len(set(STORIES) | set(copies))
     assert all((a in train) == (b in train) for a, b in zip(STORIES, copies, strict=True))
-    build(tiny, tmp_path / "apart", [*STORIES, *copies], near="keep", valid_fraction=0.3)
+    build(tiny, tmp_path / "apart", [*STORIES, *copies], near_duplicates="keep", valid_fraction=0.3)
     train = set(read_stories(tmp_path / "apart", "train"))
     assert any((a in train) != (b in train) for a, b in zip(STORIES, copies, strict=True))
 
@@ -181,9 +181,7 @@ def test_ctrl_c_says_one_line(tmp_path: Path, delay: float):
         time.sleep(delay)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to all of them
         assert process.stderr is not None
-        assert process.stderr.read().splitlines() == [
-            "aurelius: interrupted; the same command goes on where it can"
-        ]
+        assert process.stderr.read().splitlines() == ["aurelius: interrupted; run the same command to resume"]
     assert process.returncode == 130
 
 
@@ -198,7 +196,7 @@ def test_no_process_outlives_the_stage(tmp_path: Path, number: signal.Signals):
         assert process.stdout is not None
         said = process.stdout.read()  # ends when no process is left that could write to it
     assert process.returncode == (143 if number == signal.SIGTERM else -number)
-    assert ("interrupted; the same command goes on" in said) == (number == signal.SIGTERM)
+    assert ("interrupted; run the same command" in said) == (number == signal.SIGTERM)
 
 
 def test_a_killed_worker_is_told(tiny, tmp_path, monkeypatch):

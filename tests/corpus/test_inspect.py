@@ -59,8 +59,8 @@ def test_the_command(run: Path, capsys: pytest.CaptureFixture[str]):
     assert "Es war einmal" in shown and "1 stories, and no more" in shown
     assert main(["corpus", "inspect", str(run), "--count", "2"]) == 0
     first = capsys.readouterr().out
-    assert "--- train 1\n" in first and "2 stories; the next ones: --from 2" in first
+    assert "--- train 1\n" in first and "2 stories; for the next ones: --from 2" in first
     assert main(["corpus", "inspect", str(run), "--count", "2", "--from", "2"]) == 0
     assert "--- train 2\n" in capsys.readouterr().out
     assert main(["corpus", "inspect", str(run), "--count", "-3"]) == 2
-    assert "--count is at least 1" in capsys.readouterr().err
+    assert "--count must be at least 1" in capsys.readouterr().err

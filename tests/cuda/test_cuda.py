@@ -11,7 +11,7 @@ from aurelius.data.device_blocks import DeviceBlocks
 from aurelius.data.store import TokenStore
 from aurelius.evaluation.likelihood import measure
 from aurelius.inference.generate import generate
-from aurelius.inference.models import open_model
+from aurelius.inference.open_model import open_model
 from aurelius.inference.sampling import Sampling
 from aurelius.training.loop import train
 from aurelius.training.trainer import Trainer
@@ -67,7 +67,7 @@ def test_the_device_is_given_the_same_blocks(tiny: Recipe, tiny_run: Path):
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 def test_steps_are_those_of_a_cpu(wide: Recipe, tiny_run: Path, optimizer: str, attention: str):
     """Compiled and recorded as a CUDA graph: float32 within 1e-4, bf16 within what its 8 bits allow."""
-    recipe = wide.with_(**{"training.optimizer": optimizer, "training.attention": attention})
+    recipe = wide.with_(**{"optimizer.name": optimizer, "training.attention": attention})
     losses, weights = trained(recipe, tiny_run, CPU)
     exact_losses, exact = trained(recipe, tiny_run, CUDA, bf16=False)
     assert exact_losses == pytest.approx(losses, rel=1e-4)
@@ -80,7 +80,7 @@ def test_steps_are_those_of_a_cpu(wide: Recipe, tiny_run: Path, optimizer: str, 
 
 @pytest.mark.parametrize("bf16", [False, True])
 def test_a_cuda_graph_computes_what_single_launches_do(wide: Recipe, tiny_run: Path, bf16: bool):
-    losses, weights = trained(wide, tiny_run, CUDA, bf16=bf16, recorded=False)
+    losses, weights = trained(wide, tiny_run, CUDA, bf16=bf16, graphed=False)
     replayed_losses, replayed = trained(wide, tiny_run, CUDA, bf16=bf16)
     assert replayed_losses == pytest.approx(losses, rel=1e-2 if bf16 else 1e-5)
     assert distance(replayed, weights) < (0.05 if bf16 else 1e-4)
@@ -114,8 +114,8 @@ def test_auto_batch_fits_the_memory_that_is_left(tiny: Recipe, tiny_run: Path):
     free, total = torch.cuda.mem_get_info()
     ballast = torch.empty(int(min(free, 0.8 * total) - 4 * 2**30), dtype=torch.uint8, device=CUDA)
     try:
-        trainer = Trainer(recipe, blocks_of(recipe, tiny_run), CUDA, recorded=False)
-        assert trainer.fit() > 1
+        trainer = Trainer(recipe, blocks_of(recipe, tiny_run), CUDA, graphed=False)
+        assert trainer.shrink_micro_batches() > 1
         assert trainer.step()[0].isfinite()
     finally:
         del ballast

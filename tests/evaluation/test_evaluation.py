@@ -8,10 +8,11 @@ import torch
 from aurelius.data.blocks import Blocks
 from aurelius.data.store import TokenStore
 from aurelius.data.stories import read_stories
-from aurelius.evaluation.packed import packed
-from aurelius.inference.models import RunModel, open_model
+from aurelius.evaluation.packed import measure_packed
+from aurelius.inference.open_model import open_model
+from aurelius.inference.packed_loss import packed_loss
+from aurelius.inference.run_model import RunModel
 from aurelius.special_tokens import BOS
-from aurelius.training.validation import packed_loss
 
 
 def test_the_report_says_what_was_measured_on_what(tiny_run: Path):
@@ -49,9 +50,9 @@ def test_packed_loss_of_documents_is_that_of_the_token_store(tiny_run: Path):
     documents = read_stories(tiny_run / "corpus", "valid")
     run, exported = (open_model(str(f), "cpu") for f in (tiny_run, tiny_run / "export/huggingface"))
     stored = Blocks(TokenStore.open(tiny_run / "tokens", "valid"), run.context, 0)
-    found = packed(run, documents)
+    found = measure_packed(run, documents)
     assert found == packed_loss(run.logits, stored)
-    again = packed(exported, documents)
+    again = measure_packed(exported, documents)
     assert again is not None and found is not None
     assert again.loss == pytest.approx(found.loss, rel=1e-5)
-    assert packed(run, ["One."]) is None, "fills no block"
+    assert measure_packed(run, ["One."]) is None, "fills no block"

@@ -9,8 +9,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from aurelius.corpus.readers.sources import open_path
 from aurelius.errors import CorpusError
-from aurelius.evaluation.likelihood import cut, measure
-from aurelius.inference.models import RunModel, open_model
+from aurelius.evaluation.likelihood import measure, split_windows
+from aurelius.inference.open_model import open_model
+from aurelius.inference.run_model import RunModel
 from aurelius.special_tokens import IGNORE_INDEX
 
 
@@ -20,7 +21,7 @@ from aurelius.special_tokens import IGNORE_INDEX
     st.integers(8, 40),
 )
 def test_every_id_is_scored_once_with_at_least_half_a_window_before_it(ids, prefix, context):
-    windows = cut(0, ids, prefix, context)
+    windows = split_windows(0, ids, prefix, context)
     scored: list[int] = []
     for window in windows:
         assert len(window.inputs) == len(window.targets) <= context
@@ -81,7 +82,7 @@ def test_an_untrained_model_costs_the_logarithm_of_the_vocabulary(tiny, tiny_run
 
 
 def test_nothing_to_measure(tiny_run: Path):
-    with pytest.raises(CorpusError, match="no text"):
+    with pytest.raises(CorpusError, match="nothing to measure"):
         measure(open_model(str(tiny_run), "cpu"), [""])
 
 

@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
 from aurelius.config.recipe import Recipe
 from aurelius.export import huggingface
+from aurelius.model.checkpoint_folder import load_model, newest_checkpoint
 from aurelius.model.llama import Llama
 from aurelius.tokenizer import load as tokenizers
 from aurelius.training import checkpoint
@@ -23,7 +24,7 @@ def test_stock_transformers_loads_weights_and_tokenizer(tiny, tiny_run: Path, fo
     stock, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     assert type(stock).__name__ == "LlamaForCausalLM"
     assert stock.num_parameters() == tiny.parameters
-    ours = checkpoint.load_model(tiny, checkpoint.latest(tiny_run / "training"))
+    ours = load_model(tiny, newest_checkpoint(tiny_run / "training"))
     own = tokenizers.load(tiny_run / "tokenizer/tokenizer.json")
     for text in ("Once upon a time", "a </s> b", "", "😀\n\nx  "):
         ids = tokenizer(text, return_tensors="pt")["input_ids"]

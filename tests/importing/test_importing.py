@@ -17,11 +17,12 @@ from aurelius.errors import AureliusError
 from aurelius.evaluation.likelihood import measure
 from aurelius.importing.import_model import import_model
 from aurelius.inference.generate import generate
-from aurelius.inference.models import RunModel, open_model
+from aurelius.inference.open_model import open_model
+from aurelius.inference.run_model import RunModel
 from aurelius.inference.sampling import Sampling
+from aurelius.model.checkpoint_folder import newest_checkpoint
 from aurelius.model.hf_folder import LlamaFolder
 from aurelius.pipeline.run import run as run_pipeline
-from aurelius.training.checkpoint import latest
 
 FEW = {"corpus.stories": 300}
 TEXT = "Once upon a time, there was a little girl who liked 3 cats. \u201cOh!\u201d\n\nThe end"
@@ -64,10 +65,10 @@ def test_exported_again_it_is_the_same_folder(imported: Path, stories260k: Path)
 
 def test_training_goes_on_from_its_weights(imported: Path, tmp_path: Path):
     copy = Path(shutil.copytree(imported, tmp_path / "on"))
-    steps = {"training.steps": 2, "training.learning_rate": 1e-9, "training.muon_learning_rate": 1e-9}
+    steps = {"training.steps": 2, "optimizer.learning_rate": 1e-9, "optimizer.adamw_learning_rate": 1e-9}
     run = run_pipeline(copy, overrides=steps, until="training", update=True, device="cpu").folder
-    before = load_file(latest(imported / "training") / "model.safetensors")
-    after = load_file(latest(run / "training") / "model.safetensors")
+    before = load_file(newest_checkpoint(imported / "training") / "model.safetensors")
+    after = load_file(newest_checkpoint(run / "training") / "model.safetensors")
     for name, value in before.items():
         assert np.abs(after[name] - value).max() < 1e-6
     lines = map(json.loads, (run / "training/metrics.jsonl").read_text().splitlines())
@@ -207,7 +208,7 @@ def test_a_moved_run_trains_on(imported: Path, tmp_path: Path):
     changes = {"training.steps": 1, "evaluation.stories": 2}
     assert "training" in run_pipeline(moved, overrides=changes, update=True, device="cpu").done
     shutil.rmtree(moved / "imported")
-    with pytest.raises(AureliusError, match="imported is not there"):
+    with pytest.raises(AureliusError, match="imported does not exist"):
         run_pipeline(moved, overrides={"training.steps": 2}, update=True, device="cpu")
     assert (moved / "training/manifest.json").exists(), "nothing was set aside"
 

@@ -7,7 +7,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from aurelius.errors import ModelError, TokenizerError
 from aurelius.inference.generate import generate
-from aurelius.inference.models import LanguageModel, open_model
+from aurelius.inference.language_model import LanguageModel
+from aurelius.inference.open_model import open_model
 from aurelius.inference.sampling import Sampling
 
 GREEDY = Sampling(temperature=0, max_new_tokens=20)
@@ -23,7 +24,7 @@ class Script:
 
     def __init__(self, model: LanguageModel, ids: list[int], context: int = 48):
         self.name, self.context, self.vocab_size, self.parameters = "script", context, model.vocab_size, 0
-        self.prefix, self.end, self.unknown, self.banned = [3, 0], 1, 2, [0, 2, 3]
+        self.prefix, self.end, self.unknown, self.suppressed = [3, 0], 1, 2, [0, 2, 3]
         self.sampling = Sampling()
         self.encode, self.decode = model.encode, model.decode
         self.ids, self.fed = iter(ids), []
@@ -34,11 +35,11 @@ class Script:
     def new_cache(self) -> list[int]:
         return []
 
-    def following(self, ids: list[int], cache: list[int]) -> torch.Tensor:
+    def next_token_logits(self, ids: list[int], cache: list[int]) -> torch.Tensor:
         cache += ids
         self.fed.append(list(cache))
         logits = torch.zeros(self.vocab_size)
-        logits[self.banned] = 2.0  # tempting, but never to be generated
+        logits[self.suppressed] = 2.0  # tempting, but never to be generated
         logits[next(self.ids)] = 1.0
         return logits
 
@@ -101,21 +102,21 @@ def test_refusals(model: LanguageModel):
         list(generate(model, "\ud83d"))
     bare = Script(model, [])
     bare.prefix = []
-    with pytest.raises(ModelError, match="give it a prompt"):
+    with pytest.raises(ModelError, match="pass a prompt"):
         list(generate(bare, ""))
 
 
 @pytest.mark.parametrize("name", ["missing", "hf_"])
 def test_no_such_model(name: str, tmp_path: Path):
-    with pytest.raises(ModelError, match="is not there"):
+    with pytest.raises(ModelError, match="does not exist"):
         open_model(str(tmp_path / name))
-    with pytest.raises(ModelError, match="holds neither"):
+    with pytest.raises(ModelError, match="has neither"):
         open_model(str(tmp_path))
 
 
 def test_a_special_token_in_the_prompt_is_text_unless_asked_for(model: LanguageModel):
     assert model.encode("a </s> b").count(1) == 0
-    assert model.encode("a </s> b", special=True).count(1) == 1
+    assert model.encode("a </s> b", parse_special=True).count(1) == 1
     assert model.encode("a </s> b").count(1) == 0, "asking once changes nothing afterwards"
     shown = "".join(generate(model, "Once </s>", parse_special=True, seed=2))
     assert "</s>" not in shown

@@ -9,13 +9,10 @@ from safetensors.numpy import load_file, save_file
 
 from aurelius.cli.main import main
 from aurelius.errors import ModelError
-from aurelius.inference.models import (
-    RunModel,
-    TransformersModel,
-    open_model,
-    sampling_of,
-)
-from aurelius.inference.sampling import Sampling
+from aurelius.inference.open_model import open_model
+from aurelius.inference.run_model import RunModel
+from aurelius.inference.sampling import Sampling, sampling_of
+from aurelius.inference.transformers_model import TransformersModel
 
 
 @pytest.fixture
@@ -37,13 +34,13 @@ def test_weights_that_are_not_there_are_not_made_up(folder: Path):
     weights = load_file(folder / "model.safetensors")
     kept = {name: value for name, value in weights.items() if ".layers.1." not in name}
     save_file(kept, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ModelError, match=r"lacks weights that its config.json asks for: .*layers\.1\."):
+    with pytest.raises(ModelError, match=r"lacks weights that its config.json calls for: .*layers\.1\."):
         open_model(folder, "cpu")
 
 
 def test_weights_are_not_left_out(folder: Path):
     change(folder / "config.json", num_hidden_layers=1)
-    with pytest.raises(ModelError, match=r"weights that its config.json does not know: .*layers\.1\."):
+    with pytest.raises(ModelError, match=r"weights that its config.json does not mention: .*layers\.1\."):
         open_model(folder, "cpu")
 
 
@@ -53,7 +50,9 @@ def test_a_tokenizer_of_another_model(folder: Path, capsys: pytest.CaptureFixtur
     table["model"]["vocab"] = {text: id_ + 5000 * (id_ >= 260) for text, id_ in words.items()}
     (folder / "tokenizer.json").write_text(json.dumps(table))
     assert main(["generate", str(folder), "e e e", "--device", "cpu"]) == 2
-    assert "the model knows 420; this tokenizer does not belong to this model" in capsys.readouterr().err
+    assert (
+        "but the model has only 420; this tokenizer does not belong to this model" in capsys.readouterr().err
+    )
 
 
 def test_how_a_folder_samples():

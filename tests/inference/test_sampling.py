@@ -12,7 +12,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from aurelius.inference.sampling import Sampling, choose, filtered
+from aurelius.inference.sampling import Sampling, probabilities, sample_next_token
 
 
 @given(
@@ -34,19 +34,21 @@ def test_the_distribution_is_transformers(seed, temperature, top_k, top_p, min_p
     )
     ids: Any = torch.zeros(1, 1, dtype=torch.long)
     expected = warpers(ids, logits[None].clone())[0].softmax(-1)
-    found = filtered(logits, Sampling(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p))
+    found = probabilities(logits, Sampling(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p))
     assert torch.allclose(found, expected, atol=1e-5)
 
 
 def test_temperature_nought_takes_the_likeliest():
     logits = torch.tensor([0.0, 3.0, 2.9])
     random = torch.Generator().manual_seed(0)
-    assert {choose(logits, Sampling(temperature=0), random) for _ in range(20)} == {1}
+    assert {sample_next_token(logits, Sampling(temperature=0), random) for _ in range(20)} == {1}
 
 
 def test_draws_follow_the_probabilities():
     random = torch.Generator().manual_seed(0)
     sampling = Sampling(temperature=1, min_p=0)
-    draws = [choose(torch.tensor([0.0, 1.0, float("-inf")]), sampling, random) for _ in range(3000)]
+    draws = [
+        sample_next_token(torch.tensor([0.0, 1.0, float("-inf")]), sampling, random) for _ in range(3000)
+    ]
     assert draws.count(1) / 3000 == pytest.approx(0.7311, abs=0.03)
     assert 2 not in draws

@@ -7,7 +7,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from aurelius.config import shipped as recipes
 from aurelius.config.recipe import Recipe
 from aurelius.export.huggingface import config
-from aurelius.model.llama import Cache, Llama
+from aurelius.model.llama import KVCache, Llama
 from aurelius.special_tokens import IGNORE_INDEX
 
 
@@ -43,7 +43,7 @@ def test_a_cache_changes_nothing(name: str):
     recipe = Recipe.load(name)
     ours, _ = pair(recipe)
     ids = torch.randint(0, recipe.tokenizer.vocab_size, (2, 40))
-    whole, cache = ours(ids), Cache(recipe.model.layers)
+    whole, cache = ours(ids), KVCache(recipe.model.layers)
     parts = [ours(ids[:, a:b], cache) for a, b in ((0, 7), (7, 8), (8, 9), (9, 30), (30, 40))]
     difference = (torch.cat(parts, 1) - whole).abs().max()
     assert difference <= 1e-4 * float(whole.abs().max())

@@ -14,7 +14,7 @@ import pytest
 from aurelius.cli.main import main
 from aurelius.data.stories import StoryFile
 from aurelius.errors import RunError
-from aurelius.inference.models import RunModel
+from aurelius.inference.run_model import RunModel
 from aurelius.parity import check, compare
 from aurelius.parity.registry import find_runtimes
 from aurelius.parity.runtime import Runtime
@@ -146,7 +146,7 @@ def test_a_run_without_a_finished_training_is_refused(
     (run / "training/manifest.json").unlink()
     shutil.rmtree(run / "export")
     assert main([str(run) if word == "RUN" else word for word in command]) == 2
-    assert "has not finished its training" in capsys.readouterr().err
+    assert "has not finished training" in capsys.readouterr().err
     assert not (run / "export").exists()
 
 

@@ -59,7 +59,7 @@ def test_again_does_nothing_fast(tiny, copy: Path):
 
 
 def test_a_folder_in_use_is_left_alone(tiny, copy: Path):
-    with FileLock(copy / ".lock"), pytest.raises(RunError, match="another aurelius is at work"):
+    with FileLock(copy / ".lock"), pytest.raises(RunError, match="another aurelius process is working"):
         run(tiny, copy)
 
 
@@ -67,7 +67,7 @@ def test_a_change_that_touches_nothing_done_needs_no_leave(tiny, tmp_path: Path)
     run(tiny, tmp_path / "run", until="tokenizer")
     changed = {"training.steps": 3, "description": "better"}
     assert run(tiny, tmp_path / "run", overrides=changed, until="tokens").done == ["tokens"]
-    with pytest.raises(RunError, match="touches tokenizer, tokens"):
+    with pytest.raises(RunError, match="affects tokenizer, tokens"):
         run(tmp_path / "run", overrides={"tokenizer.split": "glued"}, until="tokens")
 
 
@@ -90,7 +90,7 @@ def test_a_changed_recipe_names_fields_and_stages(tiny, copy: Path):
         run(tiny, copy, overrides={"training.steps": 14, "training.seed": 3})
     for words in ("training.steps is 12 there and 14 here", "training.seed is 0 there and 3 here"):
         assert words in str(caught.value)
-    assert "touches training, evaluation, export" in str(caught.value)
+    assert "affects training, evaluation, export" in str(caught.value)
     assert digests(copy) == before
 
 

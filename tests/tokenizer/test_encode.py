@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 
-from aurelius.config.sections import TokenizerRecipe
+from aurelius.config.settings import TokenizerSettings
 from aurelius.corpus import storyteller
 from aurelius.corpus.readers.sources import open_path
 from aurelius.errors import TokenizerError
@@ -29,7 +29,7 @@ def encoders() -> list[Encoder]:
     found = []
     for normalizer, split in KINDS:
         options = {"vocab_size": 700, "max_characters": 60, "normalizer": normalizer, "split": split}
-        found.append(Encoder(train(STORIES, TokenizerRecipe.model_validate(options))))
+        found.append(Encoder(train(STORIES, TokenizerSettings.model_validate(options))))
     return found
 
 
@@ -67,7 +67,7 @@ def test_a_forgotten_pretoken_is_encoded_again(encoders: list[Encoder], monkeypa
 
 
 def test_foreign_tokenizers_are_asked_for_each_text(stories260k: Path):
-    ours = json.loads(train(STORIES, TokenizerRecipe(vocab_size=700, max_characters=60)).to_str())
+    ours = json.loads(train(STORIES, TokenizerSettings(vocab_size=700, max_characters=60)).to_str())
     other_cut, other_end, more = (json.loads(json.dumps(ours)) for _ in range(3))
     other_cut["pre_tokenizer"]["pattern"]["Regex"] = r"\w+"
     other_end["normalizer"] = None

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from aurelius.cli.main import main
-from aurelius.config.sections import TokenizerRecipe
+from aurelius.config.settings import TokenizerSettings
 from aurelius.corpus import storyteller
 from aurelius.errors import TokenizerError
 from aurelius.tokenizer.inspect import inspect
@@ -15,7 +15,7 @@ STORIES = list(storyteller.stories(300))
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
-    tokenizer = train(STORIES, TokenizerRecipe(vocab_size=700, max_characters=60))
+    tokenizer = train(STORIES, TokenizerSettings(vocab_size=700, max_characters=60))
     tokenizer.save(str(folder / "tokenizer.json"))
     return folder
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from aurelius.config.sections import TokenizerRecipe
+from aurelius.config.settings import TokenizerSettings
 from aurelius.corpus import storyteller
 from aurelius.errors import RunError, TokenizerError
 from aurelius.special_tokens import BYTE_TOKENS, SPECIAL_TOKENS
@@ -20,7 +20,9 @@ WHITESPACE = (
 
 
 def make(**options) -> Tokenizer:
-    return train(STORIES, TokenizerRecipe.model_validate({"vocab_size": 700, "max_characters": 80} | options))
+    return train(
+        STORIES, TokenizerSettings.model_validate({"vocab_size": 700, "max_characters": 80} | options)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +142,7 @@ def test_saved_file_works_in_stock_transformers(portable: Tokenizer, tmp_path: P
 
 def test_too_little_text_says_how_much_there_is():
     with pytest.raises(TokenizerError, match=r"a vocabulary of \d+ tokens, not the 700"):
-        train(["One day a cat sat."] * 3, TokenizerRecipe(vocab_size=700, max_characters=80))
+        train(["One day a cat sat."] * 3, TokenizerSettings(vocab_size=700, max_characters=80))
 
 
 def test_rare_characters_are_spelt_in_bytes():
@@ -166,7 +168,7 @@ def test_bytes_per_token_on_real_stories(train_sample: Path):
     from aurelius.corpus.readers.sources import open_path
 
     stories = list(open_path(train_sample).stories)[:4000]
-    tokenizer = train(stories, TokenizerRecipe(vocab_size=1536))
+    tokenizer = train(stories, TokenizerSettings(vocab_size=1536))
     tokens = sum(len(e.ids) for e in tokenizer.encode_batch(stories, add_special_tokens=False))
     # An independent byte-level prototype of this split gave 3.434; 256 byte tokens cost a little.
     assert 3.3 < sum(len(s.encode()) for s in stories) / tokens < 3.5

@@ -12,7 +12,7 @@ from aurelius.config.recipe import Recipe
 from aurelius.data.blocks import Blocks
 from aurelius.data.store import TokenStore
 from aurelius.errors import Interrupted
-from aurelius.training.cpu_threads import Workers
+from aurelius.training.cpu_threads import ThreadTeam
 from aurelius.training.loop import train
 from aurelius.training.trainer import Trainer
 from tests.conftest import Alarm
@@ -40,7 +40,7 @@ def test_results_come_in_order_from_threads_with_their_share(threads):
         time.sleep(delay)
         return number, torch.get_num_threads(), threading.current_thread().name
 
-    found = list(Workers(2).map(work, range(6), [0.1, 0, 0.05, 0, 0, 0]))
+    found = list(ThreadTeam(2).map(work, range(6), [0.1, 0, 0.05, 0, 0, 0]))
     assert [number for number, *_ in found] == list(range(6))
     assert {share for _, share, _ in found} == {2} and len({name for *_, name in found}) == 2
     assert torch.get_num_threads() == 4, "only theirs"
@@ -56,7 +56,7 @@ def test_an_error_comes_when_nobody_works_any_more():
         ended.append(number)
 
     with pytest.raises(MemoryError):
-        list(Workers(2).map(work, range(50)))
+        list(ThreadTeam(2).map(work, range(50)))
     count = len(ended)
     assert count < 49, "what had not begun is left out"
     time.sleep(0.5)
@@ -69,9 +69,9 @@ def test_the_step_of_several_is_the_step_of_one(tiny: Recipe, blocks: Blocks, th
     found = {}
     for count, accumulate in ((1, 1), (2, 1), (3, 1), (4, 2), (9, 4)):
         threads(count)
-        recipe = tiny.with_(**{"training.optimizer": optimizer, "training.accumulate": accumulate})
+        recipe = tiny.with_(**{"optimizer.name": optimizer, "training.accumulate": accumulate})
         trainer = Trainer(recipe, blocks, CPU)
-        assert (trainer.workers.count if trainer.workers else 1) == min(count, 4)
+        assert (trainer.threads.count if trainer.threads else 1) == min(count, 4)
         figures = [torch.stack(trainer.step()) for _ in range(5)]
         found[count] = torch.stack(figures), trainer.model.state_dict()
     figures, weights = found.pop(1)

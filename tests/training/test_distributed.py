@@ -13,8 +13,8 @@ import pytest
 
 from aurelius.config.recipe import Recipe
 from aurelius.errors import RecipeError
+from aurelius.model.checkpoint_folder import newest_checkpoint
 from aurelius.pipeline.run import run as run_pipeline
-from aurelius.training.checkpoint import latest
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 
@@ -50,7 +50,7 @@ def losses(folder: Path) -> list[float]:
 
 
 def weights(folder: Path) -> bytes:
-    return (latest(folder / "training") / "model.safetensors").read_bytes()
+    return (newest_checkpoint(folder / "training") / "model.safetensors").read_bytes()
 
 
 def test_two_processes_are_one_that_accumulates(begun):
@@ -73,7 +73,7 @@ def test_a_batch_that_cannot_be_shared(begun):
 
 @pytest.mark.long
 def test_a_killed_worker_is_restarted_and_nothing_changes(begun):
-    settings = {"steps": 400, "checkpoint_every": 20, "keep": 100}
+    settings = {"steps": 400, "checkpoint_every": 20, "keep_checkpoints": 100}
     straight, broken = begun("straight", **settings), begun("broken", **settings)
     subprocess.run(together(straight), check=True, capture_output=True, timeout=280)
     process = subprocess.Popen(
@@ -90,7 +90,7 @@ def test_a_killed_worker_is_restarted_and_nothing_changes(begun):
     finally:
         process.kill()
     assert process.returncode == 0, err
-    assert "training goes on from step" in out
+    assert "training resumes from step" in out
     assert weights(straight) == weights(broken)
 
 

@@ -23,9 +23,9 @@ from aurelius.errors import (
     StorageError,
     TrainingDiverged,
 )
+from aurelius.model.checkpoint_folder import list_checkpoints, newest_checkpoint, read_state
 from aurelius.pipeline.run import run as run_pipeline
 from aurelius.progress import Progress
-from aurelius.training.checkpoint import every, latest, read_state
 from aurelius.training.loop import train
 from aurelius.training.trainer import Trainer
 from tests.conftest import Alarm
@@ -40,7 +40,7 @@ def tokens(tiny_run: Path) -> Path:
 
 
 def weights(folder: Path) -> bytes:
-    return (latest(folder) / "model.safetensors").read_bytes()
+    return (newest_checkpoint(folder) / "model.safetensors").read_bytes()
 
 
 def test_it_learns(tiny: Recipe, tokens: Path, tmp_path: Path):
@@ -81,7 +81,7 @@ def test_the_step_is_the_sum_over_targets_divided_once(tiny: Recipe, tokens: Pat
 
 def test_checkpoints_are_kept_and_complete(tiny: Recipe, tokens: Path, tmp_path: Path):
     last = train(tiny, tokens, tmp_path)
-    assert [p.name for p in every(tmp_path)] == ["step-000010", "step-000012"]
+    assert [p.name for p in list_checkpoints(tmp_path)] == ["step-000010", "step-000012"]
     assert sorted(p.name for p in last.iterdir()) == [
         "model.safetensors",
         "optimizer.safetensors",
@@ -112,7 +112,7 @@ def wait_for(path: Path, process: subprocess.Popen) -> None:
 
 
 def test_killed_and_run_again_ends_bit_for_bit_the_same(tiny: Recipe, tokens: Path, tmp_path: Path):
-    recipe = tiny.with_(**{"training.steps": 200, "training.log_every": 7, "training.keep": 100})
+    recipe = tiny.with_(**{"training.steps": 200, "training.log_every": 7, "training.keep_checkpoints": 100})
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     subprocess.run(script(recipe, tokens, straight, tmp_path), check=True)
     for step in (5, 90):
@@ -140,9 +140,9 @@ def test_thirty_kills_leave_no_trace(tiny: Recipe, tokens: Path, tmp_path: Path)
     random = Random(0)
     halves = 0
     for number in range(30):
-        before = every(broken)[-1:]
+        before = list_checkpoints(broken)[-1:]
         process = subprocess.Popen(script(recipe, tokens, broken, tmp_path))
-        while every(broken)[-1:] == before:
+        while list_checkpoints(broken)[-1:] == before:
             assert process.poll() is None, "it ended too early"
             time.sleep(0.002)
         time.sleep(random.uniform(0, 0.15))
@@ -207,8 +207,8 @@ def test_nan_stops_and_names_the_last_good_checkpoint(
     monkeypatch.setattr(Llama, "loss", sick)
     with pytest.raises(TrainingDiverged, match=r"step 8.*step-000005.*learning_rate"):
         train(tiny, tokens, tmp_path)
-    assert latest(tmp_path).name == "step-000005"
-    assert all(torch.isfinite(t).all() for t in _tensors(latest(tmp_path)))
+    assert newest_checkpoint(tmp_path).name == "step-000005"
+    assert all(torch.isfinite(t).all() for t in _tensors(newest_checkpoint(tmp_path)))
 
 
 def test_a_jump_of_the_loss_stops(tiny: Recipe, tokens: Path, tmp_path: Path, monkeypatch):
@@ -221,11 +221,13 @@ def test_a_jump_of_the_loss_stops(tiny: Recipe, tokens: Path, tmp_path: Path, mo
         return healthy(self, *batch) * (3 if len(calls) > 7 else 1)
 
     monkeypatch.setattr(Llama, "loss", jumping)
-    with pytest.raises(TrainingDiverged, match=r"step 8: .*jumped to .*gradient norm.*step-000005.*spike"):
+    with pytest.raises(
+        TrainingDiverged, match=r"step 8: .*jumped to .*gradient norm.*step-000005.*max_loss_rise"
+    ):
         train(tiny, tokens, tmp_path)
-    assert latest(tmp_path).name == "step-000005"
+    assert newest_checkpoint(tmp_path).name == "step-000005"
     calls.clear()
-    train(tiny.with_(**{"training.spike": 0.0}), tokens, tmp_path / "unwatched")
+    train(tiny.with_(**{"training.max_loss_rise": 0.0}), tokens, tmp_path / "unwatched")
 
 
 def _tensors(checkpoint: Path):
@@ -241,7 +243,7 @@ def test_asked_to_stop_it_keeps_a_checkpoint(tiny, tokens: Path, tmp_path: Path,
     with pytest.raises(Interrupted, match="stopped by SIG") as caught:
         train(recipe, tokens, tmp_path, progress=Alarm(number, 7))
     assert caught.value.exit_code == code
-    assert read_state(latest(tmp_path))["step"] == 7
+    assert read_state(newest_checkpoint(tmp_path))["step"] == 7
     assert signal.getsignal(number) is handler, "the handlers are put back"
 
 
@@ -256,7 +258,7 @@ def test_an_echo_of_the_signal_changes_nothing(tiny: Recipe, tokens: Path, tmp_p
 
     with pytest.raises(Interrupted, match="stopped by SIGTERM at step 4 of 12"):
         train(tiny, tokens, tmp_path, progress=Twice(signal.SIGTERM, 4))
-    assert latest(tmp_path).name == "step-000004"
+    assert newest_checkpoint(tmp_path).name == "step-000004"
 
 
 def test_a_later_signal_acts(tiny: Recipe, tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -280,7 +282,7 @@ def test_losses_of_steps_that_are_done_anew_are_no_measure(tiny: Recipe, tokens:
 def test_a_signal_that_was_ignored_stays_ignored(tiny: Recipe, tokens: Path, tmp_path: Path):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     train(tiny, tokens, tmp_path, progress=Alarm(signal.SIGINT, 3))
-    assert latest(tmp_path).name == "step-000012"
+    assert newest_checkpoint(tmp_path).name == "step-000012"
 
 
 def test_asked_to_stop_at_the_last_step_it_stops(tiny: Recipe, tokens: Path, tmp_path: Path):
@@ -294,7 +296,7 @@ def test_what_a_kill_left_is_swept_and_never_taken_for_a_checkpoint(tiny, tokens
     left = tmp_path / ".step-000999.tmp"
     left.mkdir()
     (left / "model.safetensors").write_bytes(b"half")
-    assert latest(tmp_path).name == "step-000012"
+    assert newest_checkpoint(tmp_path).name == "step-000012"
     train(tiny, tokens, tmp_path)
     assert not left.exists()
 
@@ -327,17 +329,17 @@ def test_a_damaged_checkpoint_is_passed_over(tiny, tokens: Path, tmp_path: Path,
 
 def test_without_a_usable_checkpoint_it_does_not_start_anew(tiny: Recipe, tokens: Path, tmp_path: Path):
     train(tiny, tokens, tmp_path)
-    for path in every(tmp_path):
+    for path in list_checkpoints(tmp_path):
         (path / "state.json").write_text("{}")
     with pytest.raises(ModelError, match=r"step-000010.*move .* away"):
         train(tiny, tokens, tmp_path)
-    assert len(every(tmp_path)) == 2, "nothing is lost"
+    assert len(list_checkpoints(tmp_path)) == 2, "nothing is lost"
 
 
 def test_checkpoints_are_ordered_by_number(tmp_path: Path):
     for step in ("999999", "1000000", "000020", "000030.bak", "x"):
         (tmp_path / f"step-{step}").mkdir()
-    assert [p.name for p in every(tmp_path)] == ["step-000020", "step-999999", "step-1000000"]
+    assert [p.name for p in list_checkpoints(tmp_path)] == ["step-000020", "step-999999", "step-1000000"]
 
 
 def test_other_tokens_are_refused(tiny: Recipe, tokens: Path, tmp_path: Path):
@@ -345,7 +347,7 @@ def test_other_tokens_are_refused(tiny: Recipe, tokens: Path, tmp_path: Path):
     shutil.copytree(tokens, tmp_path / "tokens")
     with (tmp_path / "tokens/train.bin").open("r+b") as file:
         file.write(b"\x05\x00\x05\x00")
-    with pytest.raises(RunError, match="another tokens"):
+    with pytest.raises(RunError, match="different tokens"):
         train(tiny, tmp_path / "tokens", tmp_path / "out")
 
 
@@ -392,7 +394,7 @@ def test_auto_batch_gives_up_when_one_block_is_too_much(tiny, tokens: Path, tmp_
     from aurelius.model.llama import Llama
 
     monkeypatch.setattr(Llama, "loss", crowded(0))
-    with pytest.raises(MemoryExhausted, match="smallest pieces"):
+    with pytest.raises(MemoryExhausted, match="smallest micro-batches"):
         train(tiny, tokens, tmp_path, auto_batch=True)
 
 
@@ -411,7 +413,7 @@ def test_a_full_disk_stops_cleanly_and_training_goes_on(tiny, tiny_run: Path, tm
     (disk / "ballast").write_bytes(bytes(room))
     with pytest.raises(StorageError, match="free some space"):
         run_pipeline(run, until="training", device="cpu")
-    assert len(every(run / "training")) == 2, "what was written is kept"
+    assert len(list_checkpoints(run / "training")) == 2, "what was written is kept"
     assert not list((run / "training").glob(".step-*")), "and nothing half-written"
     enlarge()
     run_pipeline(run, until="training", device="cpu")
@@ -422,4 +424,4 @@ def test_training_works_off_the_main_thread(tiny: Recipe, tokens: Path, tmp_path
     thread = threading.Thread(target=train, args=(tiny, tokens, tmp_path))
     thread.start()
     thread.join()
-    assert latest(tmp_path).name == "step-000012"
+    assert newest_checkpoint(tmp_path).name == "step-000012"

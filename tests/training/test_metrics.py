@@ -11,8 +11,9 @@ import pytest
 from aurelius.config.recipe import Recipe
 from aurelius.errors import RecipeError
 from aurelius.pipeline.run import run as run_pipeline
-from aurelius.training import metrics
 from aurelius.training.loop import train
+from aurelius.training.metrics import read_metrics
+from aurelius.training.trackers import TRACKERS, check_trackers
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def tokens(tiny_run: Path) -> Path:
 
 
 def logged(folder: Path) -> dict[int, float]:
-    return {line["step"]: line["loss"] for line in metrics.read(folder) if "loss" in line}
+    return {line["step"]: line["loss"] for line in read_metrics(folder) if "loss" in line}
 
 
 def test_tensorboard(tiny: Recipe, tokens: Path, tmp_path: Path):
@@ -62,13 +63,13 @@ def test_wandb(tiny: Recipe, tokens: Path, tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_an_unknown_tracker_shows_before_the_first_stage(tmp_path: Path):
-    with pytest.raises(RecipeError, match="no tracker 'mlflow'; there are tensorboard, trackio, wandb"):
+    with pytest.raises(RecipeError, match="no tracker 'mlflow'; choose from tensorboard, trackio, wandb"):
         run_pipeline("nano", tmp_path / "run", track=["mlflow"])
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("name", metrics.TRACKERS)
+@pytest.mark.parametrize("name", TRACKERS)
 def test_a_missing_tracker_says_what_installs_it(name: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(RecipeError, match=rf"pip install 'aurelius-lm\[{name}\]'"):
-        metrics.check([name])
+        check_trackers([name])

@@ -1,4 +1,4 @@
-"""What a person sees of long work: a live bar on a terminal, plain lines elsewhere."""
+"""What people see of long work: a live progress bar in a terminal, plain lines elsewhere; and tables."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from aurelius.parity.compare import Comparison
     from aurelius.tokenizer.inspect import Inspection
 
-EVERY = 15.0  # seconds between plain lines
+LINE_EVERY = 15.0  # seconds
 COLOURS = ("blue", "magenta", "dark_green", "dark_red", "dark_cyan")  # of neighbouring tokens
-SHOWN = 400  # tokens
-REFRESH = 0.1  # seconds between changes of a bar
+SHOWN_TOKENS = 400
+REFRESH = 0.1  # seconds between updates of a bar
 
 
 def attach(console: Console) -> Progress:
-    """Return the reporter that suits where ``console`` writes."""
+    """Return the reporter that suits the place ``console`` writes to."""
     return LiveProgress(console) if console.is_terminal else PlainProgress(console)
 
 
@@ -48,25 +48,29 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def cut_table(cut: "Inspection", model: str) -> Iterator[RenderableType]:
-    """Yield what `tokenizer inspect` shows: the tokens in colours, their ids, and the figures."""
+def inspection_table(inspection: "Inspection", model: str) -> Iterator[RenderableType]:
+    """Yield what `tokenizer inspect` shows: the tokens in alternating colours, their ids, and figures."""
     text, ids = Text(), Text(style="dim")
-    for number, (piece, id_) in enumerate(cut.pieces[:SHOWN]):
+    for number, (piece, id_) in enumerate(inspection.pieces[:SHOWN_TOKENS]):
         text.append(
             piece.replace(" ", "␣").replace("\n", "↵\n"), style=f"on {COLOURS[number % len(COLOURS)]}"
         )
         ids.append(f"{id_} ")
     yield text
     yield ids
-    if len(cut.pieces) > SHOWN:
-        yield Text(f"(the first {SHOWN} of {len(cut.pieces):,} tokens of the first story)", style="dim")
+    if len(inspection.pieces) > SHOWN_TOKENS:
+        yield Text(
+            f"(the first {SHOWN_TOKENS} of {len(inspection.pieces):,} tokens of the first story)", style="dim"
+        )
     table = Table.grid(padding=(0, 2))
-    table.add_row("tokenizer", f"{model}, {cut.vocab_size:,} tokens")
-    table.add_row("texts", f"{cut.texts:,}, {cut.bytes:,} bytes, {cut.tokens:,} tokens")
-    table.add_row("bytes a token", f"{cut.bytes_per_token:.3f}")
-    table.add_row("single bytes", f"{cut.byte_tokens:,} tokens")
-    table.add_row("longest", Text(" ".join(map(repr, cut.longest))))
-    table.add_row("never used", Text(f"{len(cut.unused):,}: " + " ".join(map(repr, cut.unused[:20]))))
+    table.add_row("tokenizer", f"{model}, {inspection.vocab_size:,} tokens")
+    table.add_row("texts", f"{inspection.texts:,}, {inspection.bytes:,} bytes, {inspection.tokens:,} tokens")
+    table.add_row("bytes per token", f"{inspection.bytes_per_token:.3f}")
+    table.add_row("single bytes", f"{inspection.byte_tokens:,} tokens")
+    table.add_row("longest", Text(" ".join(map(repr, inspection.longest))))
+    table.add_row(
+        "never used", Text(f"{len(inspection.unused):,}: " + " ".join(map(repr, inspection.unused[:20])))
+    )
     yield table
 
 
@@ -108,7 +112,7 @@ class _Reporting(Progress):
 
 
 class PlainProgress(_Reporting):
-    """A line now and then, for logs and pipes."""
+    """A line from time to time, for logs and pipes."""
 
     @contextmanager
     def task(self, title: str, total: int | None, unit: str, done: int = 0) -> Iterator[Task]:
@@ -126,7 +130,7 @@ class _PlainTask(Task):
         self.done += count
         self.info = info or self.info
         now = time.monotonic()
-        if now - self.shown < EVERY:
+        if now - self.shown < LINE_EVERY:
             return
         self.shown = now
         speed = (self.done - self.first) / (now - self.started)
@@ -144,7 +148,7 @@ class _Rate(ProgressColumn):
 
 
 class LiveProgress(_Reporting):
-    """A bar with rate and time left."""
+    """A progress bar with rate and time left."""
 
     @contextmanager
     def task(self, title: str, total: int | None, unit: str, done: int = 0) -> Iterator[Task]:

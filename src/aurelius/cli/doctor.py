@@ -1,52 +1,15 @@
-"""What this machine offers, for ``aurelius doctor`` and for bug reports."""
+"""``aurelius doctor``: what this machine offers."""
 
-import os
-import platform
-import shutil
-import time
-from pathlib import Path
+import argparse
 
-import torch
-
-from aurelius import device as devices
-from aurelius.versions import versions
-
-SIDE = 1024  # of the matrices that are multiplied
+from aurelius.cli.command import Command
 
 
-def findings() -> list[tuple[str, str]]:
-    """Return pairs of (what, finding), all measured now."""
-    device = devices.pick()
-    free = shutil.disk_usage(Path.cwd()).free
-    found = [(name, text) for name, text in versions().items()]
-    found += [
-        ("system", f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"),
-        ("threads", f"{torch.get_num_threads()} used by PyTorch"),
-        ("memory", _memory()),
-        ("disk", f"{free / 2**30:.0f} GiB free here"),
-        ("device", f"{device} ({_device_name(device)}), {gigaflops(device):.0f} GFLOP/s in float32 products"),
-    ]
-    return found
+def _act(options: argparse.Namespace) -> None:
+    from aurelius.cli.machine import findings
+
+    for name, text in findings():
+        print(f"{name:14}{text}")
 
 
-def gigaflops(device: torch.device) -> float:
-    """Measure float32 matrix products of 1024 x 1024 (10^9 operations a second), the best of five."""
-    a = torch.randn(SIDE, SIDE, device=device)
-    best = float("inf")
-    for _ in range(6):  # the first warms up
-        started = time.perf_counter()
-        (a @ a).sum().item()
-        best = min(best, time.perf_counter() - started)
-    return 2 * SIDE**3 / best / 1e9
-
-
-def _memory() -> str:
-    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
-        return "unknown"
-    return f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB"
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return "Apple GPU" if device.type == "mps" else platform.processor() or "CPU"
+COMMANDS = (Command("doctor", "describe this machine, for bug reports", lambda parser: None, _act),)

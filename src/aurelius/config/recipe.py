@@ -1,11 +1,13 @@
 """The recipe: everything that decides what is trained, as a strict, frozen, documented table.
 
-A recipe is a TOML file with one section for each part of the work. Unknown keys, wrong types and impossible
-combinations are refused before anything runs. What a machine decides (device, threads) is no part of it.
+A recipe is a TOML file with one section per part of the work. Unknown keys, wrong types and impossible
+combinations are refused before anything runs. What depends on the machine (device, threads) is not part of
+it.
 """
 
 import difflib
 import tomllib
+import warnings
 from collections.abc import Iterator, Mapping
 from os.path import abspath, expanduser
 from pathlib import Path
@@ -14,35 +16,38 @@ from typing import Any
 import tomlkit
 from pydantic import Field, ValidationError
 
-from aurelius.config import shipped as recipes
-from aurelius.config.sections import (
+from aurelius.config import shipped
+from aurelius.config.compatibility import RENAMED, fill_in, modernise, new_name
+from aurelius.config.optimizers import DEFAULT, OPTIMIZERS, OptimizerSettings
+from aurelius.config.settings import (
     IMPORTED,
-    CorpusRecipe,
-    EvaluationRecipe,
-    ExportRecipe,
-    GenerationRecipe,
-    ModelRecipe,
-    Part,
-    TokenizerRecipe,
-    TrainingRecipe,
+    CorpusSettings,
+    EvaluationSettings,
+    ExportSettings,
+    GenerationSettings,
+    ModelSettings,
+    Section,
+    TokenizerSettings,
+    TrainingSettings,
+    is_operational,
 )
 from aurelius.errors import RecipeError
+from aurelius.run_paths import RECIPE
 
-RECIPE = "recipe.toml"  # of a run folder
 
-
-class Recipe(Part):
+class Recipe(Section):
     """A whole recipe. See `Recipe.load`."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="letters, digits, . _ -")
     description: str = Field(default="", description="one line about it")
-    corpus: CorpusRecipe = CorpusRecipe()
-    tokenizer: TokenizerRecipe = TokenizerRecipe()
-    model: ModelRecipe
-    training: TrainingRecipe
-    evaluation: EvaluationRecipe = EvaluationRecipe()
-    generation: GenerationRecipe = GenerationRecipe()
-    export: ExportRecipe = ExportRecipe()
+    corpus: CorpusSettings = CorpusSettings()
+    tokenizer: TokenizerSettings = TokenizerSettings()
+    model: ModelSettings
+    training: TrainingSettings
+    optimizer: OptimizerSettings = Field(default=DEFAULT, discriminator="name")
+    evaluation: EvaluationSettings = EvaluationSettings()
+    generation: GenerationSettings = GenerationSettings()
+    export: ExportSettings = ExportSettings()
 
     @property
     def parameters(self) -> int:
@@ -51,64 +56,75 @@ class Recipe(Part):
 
     @property
     def tokens_per_step(self) -> int:
-        """Tokens one optimizer step trains on."""
+        """Tokens per optimizer step."""
         return self.training.batch * self.model.context
 
     @classmethod
     def load(cls, source: "str | Path", overrides: Mapping[str, Any] | None = None) -> "Recipe":
         """Read a recipe.
 
+        Keys that older versions called otherwise still work; a `FutureWarning` gives the new name. Fields
+        missing from a run folder's recipe have the value they had when they were introduced.
+
         Args:
             source: the name of a shipped recipe, the path of a .toml file, or a run folder.
             overrides: values by dotted key, such as ``{"training.steps": 2000}``.
 
         Raises:
-            RecipeError: no such recipe, not TOML, or anything in it is refused.
+            RecipeError: there is no such recipe, it is not TOML, or anything in it is refused.
         """
         path = Path(source)
+        of_run = (path / RECIPE).is_file() or path.name == RECIPE
         if (path / RECIPE).is_file():
             path /= RECIPE
         if path.suffix == ".toml":
             if not path.is_file():
-                raise RecipeError(f"recipe file {path} is not there")
+                raise RecipeError(f"recipe file {path} does not exist")
             text, where = _read(path), str(path)
-        elif str(source) in recipes.NAMES:
-            text, where = recipes.text(str(source)), f"recipe '{source}'"
+        elif str(source) in shipped.NAMES:
+            text, where = shipped.text(str(source)), f"recipe '{source}'"
         else:
-            near = difflib.get_close_matches(str(source), recipes.NAMES, 1)
+            near = difflib.get_close_matches(str(source), shipped.NAMES, 1)
             hint = f"; did you mean '{near[0]}'?" if near else ""
             raise RecipeError(
                 f"no recipe or run folder '{source}'{hint} "
-                f"(recipes: {', '.join(recipes.NAMES)}; or give the path of a .toml file)"
+                f"(recipes: {', '.join(shipped.NAMES)}; or pass the path of a .toml file)"
             )
         try:
             table = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise RecipeError(f"{where} is not TOML: {error}") from None
-        for key, value in (overrides or {}).items():
-            _set(table, key, value)
+        table, notices = modernise(table)
+        if of_run:
+            table = _as_introduced(table)
+        else:
+            _warn(notices, where)
+        _override(table, overrides or {})
         return cls.of(table, where)
 
     @classmethod
     def of(cls, table: Mapping[str, Any], where: str = "recipe") -> "Recipe":
-        """Check a table of values; every complaint names the key, the value found and what is allowed.
+        """Check a table of values; every error names the key, the value found and what is allowed.
 
         Raises:
             RecipeError: anything in it is refused.
         """
         try:
-            recipe = cls.model_validate(dict(table))
+            values = dict(table)
+            if isinstance(values.get("optimizer"), dict):
+                values["optimizer"] = {"name": DEFAULT.name, **values["optimizer"]}
+            recipe = cls.model_validate(values)
         except ValidationError as error:
-            complaints = "; ".join(_complaint(dict(e)) for e in error.errors())
-            raise RecipeError(f"{where} is refused: {complaints}") from None
-        given = recipe.corpus.source
-        source = _absolute(given) if isinstance(given, str) else [_absolute(name) for name in given]
-        held = recipe.corpus.valid_source
-        update = {"source": source, "valid_source": _absolute(held) if held else ""}
+            problems = "; ".join(_problem(dict(e)) for e in error.errors())
+            raise RecipeError(f"{where} is refused: {problems}") from None
+        names = recipe.corpus.source
+        source = _absolute(names) if isinstance(names, str) else [_absolute(name) for name in names]
+        held_out = recipe.corpus.valid_source
+        update = {"source": source, "valid_source": _absolute(held_out) if held_out else ""}
         corpus = recipe.corpus.model_copy(update=update)
         tokenizer, training = recipe.tokenizer, recipe.training
-        tokenizer = tokenizer.model_copy(update={"source": _elsewhere(tokenizer.source)})
-        training = training.model_copy(update={"start": _elsewhere(training.start)})
+        tokenizer = tokenizer.model_copy(update={"source": _absolute_model(tokenizer.source)})
+        training = training.model_copy(update={"start": _absolute_model(training.start)})
         return recipe.model_copy(update={"corpus": corpus, "tokenizer": tokenizer, "training": training})
 
     def to_toml(self) -> str:
@@ -116,7 +132,7 @@ class Recipe(Part):
         document = tomlkit.document()
         for name, info in Recipe.model_fields.items():
             value = getattr(self, name)
-            if not isinstance(value, Part):
+            if not isinstance(value, Section):
                 document.add(name, tomlkit.item(value).comment(info.description or ""))
                 continue
             table = tomlkit.table()
@@ -134,9 +150,15 @@ class Recipe(Part):
     def with_(self, **overrides: Any) -> "Recipe":
         """Return a copy with values replaced by dotted key (``with_(**{"training.steps": 5})``)."""
         table = self.model_dump()
-        for key, value in overrides.items():
-            _set(table, key, value)
+        _override(table, overrides)
         return Recipe.of(table)
+
+    @classmethod
+    def is_operational(cls, key: str) -> bool:
+        """Whether a dotted key only says how a run is operated, and may change on an existing run."""
+        name, _, field = key.partition(".")
+        section = SECTIONS.get(name)
+        return section is not None and is_operational(section, field)
 
 
 def parse_override(text: str) -> tuple[str, Any]:
@@ -158,14 +180,14 @@ def parse_override(text: str) -> tuple[str, Any]:
 
 
 def _absolute(source: str) -> str:
-    """Return a source of stories by a name that holds in any folder."""
+    """Return a source of stories by a name that is valid in any working directory."""
     if source == "storyteller" or source.startswith("hf:"):
         return source
     return abspath(expanduser(source))
 
 
-def _elsewhere(folder: str) -> str:
-    """Make the path of a model absolute, but for the one that lies within the run."""
+def _absolute_model(folder: str) -> str:
+    """Make the path of a model absolute, except that of the run's own."""
     return abspath(expanduser(folder)) if folder not in ("", IMPORTED) else folder
 
 
@@ -174,6 +196,22 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path} is not UTF-8 text (byte {error.start})") from None
+
+
+def _override(table: dict[str, Any], overrides: Mapping[str, Any]) -> None:
+    """Replace values by dotted key; another optimizer starts from its own defaults."""
+    current = table.get("optimizer", {})
+    current = current.get("name", DEFAULT.name) if isinstance(current, dict) else DEFAULT.name
+    optimizer = overrides.get("optimizer.name", overrides.get("training.optimizer", current))
+    if optimizer != current:
+        table["optimizer"] = {"name": optimizer}
+    for key, value in overrides.items():
+        new = new_name(key, str(optimizer)) if key in RENAMED else key
+        if new != key:
+            effect = f"is now called {new}" if new else f"has no effect with the optimizer {optimizer}"
+            _warn([f"{key} {effect}"], "override")
+        if new:
+            _set(table, new, value)
 
 
 def _set(table: dict[str, Any], dotted: str, value: Any) -> None:
@@ -185,6 +223,24 @@ def _set(table: dict[str, Any], dotted: str, value: Any) -> None:
     table[key] = value
 
 
+def _as_introduced(table: dict[str, Any]) -> dict[str, Any]:
+    """Return the recipe of a run, with fields that it does not have yet as they were when introduced."""
+    filled = dict(table)
+    for name, section in SECTIONS.items():
+        values = table.get(name, {})
+        if isinstance(values, dict) and (values or name not in REQUIRED):
+            filled[name] = fill_in(section, values)
+    values = table.get("optimizer", {})
+    if isinstance(values, dict) and (section := OPTIMIZERS.get(values.get("name", DEFAULT.name))):
+        filled["optimizer"] = fill_in(section, values)
+    return filled
+
+
+def _warn(notices: list[str], where: str) -> None:
+    for notice in notices:
+        warnings.warn(f"{where}: {notice}", FutureWarning, stacklevel=3)
+
+
 def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in table.items():
         if isinstance(value, dict):
@@ -193,33 +249,41 @@ def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{key}", value
 
 
-def _complaint(error: dict[str, Any]) -> str:
-    error["loc"] = error["loc"][:2]  # section and key; what follows tells apart the types a key may have
-    where = ".".join(map(str, error["loc"])) or "recipe"
+def _problem(error: dict[str, Any]) -> str:
+    """Describe one validation error: the key, the value found, and what is allowed."""
+    location = error["loc"]
+    if location[:1] == ("optimizer",) and len(location) > 1:
+        section, key = OPTIMIZERS[location[1]], location[2] if len(location) > 2 else None
+        location = ("optimizer", *location[2:])
+    else:
+        location = location[:2]  # section and key; what follows distinguishes the types a key may have
+        section, key = (
+            (SECTIONS.get(location[0], Recipe), location[1])
+            if len(location) == 2
+            else (Recipe, *location)[:2]
+        )
+    where = ".".join(map(str, location)) or "recipe"
+    if error["type"] == "union_tag_invalid":
+        name = error["input"].get("name")
+        return f"optimizer.name = {name!r}: unknown optimizer; choose from {', '.join(OPTIMIZERS)}"
     if error["type"] == "extra_forbidden":
-        known = _known_keys(error["loc"][:-1])
-        near = difflib.get_close_matches(str(error["loc"][-1]), known, 1)
+        known = list(section.model_fields)
+        near = difflib.get_close_matches(str(key), known, 1)
         hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
         return f"{where} = {error['input']!r}: unknown key; {hint}"
+    field = section.model_fields.get(str(key))
+    description = (field.description or "a section") if field else ""
     if error["type"] == "missing":
-        return f"{where} is missing: {_description(error['loc'])}"
+        return f"{where} is missing: {description}"
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
         return f"{where}: {message}"
-    return f"{where} = {error['input']!r}: {message} ({_description(error['loc'])})"
+    return f"{where} = {error['input']!r}: {message} ({description})"
 
 
-def _known_keys(location: tuple[Any, ...]) -> list[str]:
-    part: Any = Recipe
-    for key in location:
-        part = part.model_fields[key].annotation
-    return list(part.model_fields)
-
-
-def _description(location: tuple[Any, ...]) -> str:
-    *sections, key = location
-    part: Any = Recipe
-    for section in sections:
-        part = part.model_fields[section].annotation
-    info = part.model_fields.get(key)
-    return (info.description or "a section") if info else ""
+SECTIONS: dict[str, type[Section]] = {
+    name: field.annotation
+    for name, field in Recipe.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+}
+REQUIRED = ("model", "training")  # sections without defaults

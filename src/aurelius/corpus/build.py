@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from aurelius.config.recipe import Recipe
-from aurelius.config.sections import CorpusRecipe
+from aurelius.config.settings import CorpusSettings
 from aurelius.corpus import shards, split, write
 from aurelius.corpus.readers.sources import Source, from_python, open_source
 from aurelius.corpus.workers import worker_pool
@@ -140,7 +140,7 @@ def make_shards(
     return sources, shard_lists
 
 
-def _open_sources(options: CorpusRecipe, stories: Iterable[str | Mapping[str, Any]] | None) -> list[Source]:
+def _open_sources(options: CorpusSettings, stories: Iterable[str | Mapping[str, Any]] | None) -> list[Source]:
     sources = [open_source(options) if stories is None else from_python(stories, options.column)]
     if options.valid_source:
         sources.append(open_source(options.model_copy(update={"source": options.valid_source, "stories": 0})))

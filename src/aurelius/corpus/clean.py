@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Collection
 
-from aurelius.config.sections import CleaningStep, CorpusRecipe
+from aurelius.config.settings import CleaningStep, CorpusSettings
 
 # A closing quote whose last byte, undefined in Windows-1252, was lost.
 LOST_QUOTE = re.compile(r"â€(?=[\s!#-~]|\Z)")
@@ -102,7 +102,7 @@ def words_of(text: str) -> list[bytes]:
     return text.encode().translate(SPACED, b"'").split()
 
 
-def drop_reason(text: str, words: list[bytes], recipe: CorpusRecipe) -> str | None:
+def drop_reason(text: str, words: list[bytes], recipe: CorpusSettings) -> str | None:
     """Say why a repaired story is dropped, or None if it is kept; ``words`` is its `words_of`."""
     if not words:
         return "empty"

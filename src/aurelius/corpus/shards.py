@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from aurelius.config.sections import CorpusRecipe
+from aurelius.config.settings import CorpusSettings
 from aurelius.corpus.clean import drop_reason, repair, words_of
 from aurelius.corpus.dedup.signatures import BANDS, bands, shingles, unique
 from aurelius.files import atomic, read_json, write_json
@@ -84,7 +84,7 @@ class Story(NamedTuple):
     row: int
 
 
-def make(documents: Sequence[str], recipe: CorpusRecipe, folder: Path) -> None:
+def make(documents: Sequence[str], recipe: CorpusSettings, folder: Path) -> None:
     """Make the shard ``folder`` of a batch of documents; its counts are written last and mark it as done."""
     folder.mkdir(parents=True, exist_ok=True)
     counts = Counts(read=len(documents))

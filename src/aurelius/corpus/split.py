@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from aurelius.config.sections import CorpusRecipe
+from aurelius.config.settings import CorpusSettings
 from aurelius.corpus import shards
 from aurelius.corpus.dedup import duplicates
 from aurelius.corpus.dedup.signatures import BANDS
@@ -37,7 +37,7 @@ class Fates:
     figures: dict[str, float]
 
 
-def decide(kept: Sequence[Path], held_out: Sequence[Path], recipe: CorpusRecipe) -> Fates:
+def decide(kept: Sequence[Path], held_out: Sequence[Path], recipe: CorpusSettings) -> Fates:
     """Find duplicates among the stories of the shards ``kept`` and split the rest.
 
     Stories of the shards ``held_out`` are the validation stories; without any, a share of the others is.
@@ -55,7 +55,7 @@ def decide(kept: Sequence[Path], held_out: Sequence[Path], recipe: CorpusRecipe)
     repeated, twin = _repeats(group, ~outside)
     unique = np.flatnonzero(~repeated)
     cluster, similarity = np.arange(N), np.zeros(N)
-    if recipe.near != "keep" or len(held_out):
+    if recipe.near_duplicates != "keep" or len(held_out):
         place = np.full(N, -1)
         place[order[unique]] = np.arange(len(unique))
 
@@ -82,7 +82,7 @@ def decide(kept: Sequence[Path], held_out: Sequence[Path], recipe: CorpusRecipe)
         }
     if recipe.remove_overlap:
         fate[overlaps | nearly] = OVERLAP
-    if recipe.near == "drop":
+    if recipe.near_duplicates == "drop":
         fate[near] = NEAR
         twin = np.where(near, nearest, twin)
     fate[repeated] = REPEATED
@@ -93,7 +93,9 @@ def decide(kept: Sequence[Path], held_out: Sequence[Path], recipe: CorpusRecipe)
         ranks = np.argsort([fraction(text, recipe.seed, b"sample") for text in texts], kind="stable")
         fate[free[ranks[recipe.stories :]]] = NOT_SAMPLED
     if not len(held_out):
-        _hold_out(fate, digests[order], cluster if recipe.near == "together" else np.arange(N), recipe)
+        _hold_out(
+            fate, digests[order], cluster if recipe.near_duplicates == "together" else np.arange(N), recipe
+        )
 
     back = np.empty(N, np.int64)
     back[order] = np.arange(N)
@@ -127,7 +129,7 @@ def _figures(
     near: NDArray[np.bool_],
     cluster: NDArray[np.int64],
     outside: NDArray[np.bool_],
-    recipe: CorpusRecipe,
+    recipe: CorpusSettings,
 ) -> dict[str, float]:
     """Return the duplicate rates, as shares of the stories that cleaning kept."""
     compared = int((~outside).sum())
@@ -145,7 +147,7 @@ def _figures(
 
 
 def _hold_out(
-    fate: NDArray[np.int8], digests: NDArray[np.uint64], cluster: NDArray[np.int64], recipe: CorpusRecipe
+    fate: NDArray[np.int8], digests: NDArray[np.uint64], cluster: NDArray[np.int64], recipe: CorpusSettings
 ) -> None:
     """Hold out a share of the stories; a side that would stay empty gets the story closest to it."""
     rows = np.flatnonzero(fate == TRAIN)

@@ -23,6 +23,7 @@ class _Writer:
     """A Parquet file that is written some thousand rows at a time."""
 
     def __init__(self, path: Path, schema: pa.Schema, statistics: Statistics | None = None):
+        path.unlink(missing_ok=True)  # it may be linked from another run, which must keep its content
         self.file = pq.ParquetWriter(path, schema, compression="zstd")
         self.schema, self.statistics = schema, statistics
         self.rows: list[tuple[Any, ...]] = []

@@ -1,18 +1,16 @@
-"""Stage 5: what the trained model is worth, on stories it has not seen."""
+"""Stage 5: how good the trained model is on stories it has not seen."""
 
 from pathlib import Path
 
 from aurelius.config.recipe import Recipe
 from aurelius.data.stories import read_stories
-from aurelius.evaluation.likelihood import Likelihood, measure
-from aurelius.evaluation.packed import packed
+from aurelius.evaluation.likelihood import measure
+from aurelius.evaluation.packed import measure_packed
 from aurelius.files import write_json
 from aurelius.inference.generate import generate
-from aurelius.inference.models import RunModel
+from aurelius.inference.run_model import RunModel
+from aurelius.model.checkpoint_folder import newest_checkpoint, read_state
 from aurelius.progress import SILENT, Progress
-from aurelius.training.checkpoint import latest, read_state
-
-__all__ = ["Likelihood", "build", "measure", "packed"]
 
 PROMPTS = ("Once upon a time, a little boy named Paco", "One day, a little girl", "The old dog")
 
@@ -21,11 +19,11 @@ def build(recipe: Recipe, run: Path, out: Path, *, device: str = "auto", progres
     """Measure the newest checkpoint of a run on its held-out stories and write ``out/report.json``.
 
     Args:
-        recipe: ``[evaluation]`` and ``[generation]`` are read.
+        recipe: ``[evaluation]`` and ``[generation]`` are used.
         run: the run folder with corpus, tokenizer and training.
         out: the folder to write.
         device: auto, cpu, cuda or mps.
-        progress: told the windows and blocks scored.
+        progress: reports the windows and blocks scored.
 
     Raises:
         RunError, ModelError: an earlier artifact is missing or damaged.
@@ -33,15 +31,15 @@ def build(recipe: Recipe, run: Path, out: Path, *, device: str = "auto", progres
     model = RunModel.open(run, device)
     documents = read_stories(run / "corpus", "valid")
     documents = documents[: recipe.evaluation.stories or None]
-    blocks = packed(model, documents, progress)
-    state = read_state(latest(run / "training"))
+    packed = measure_packed(model, documents, progress)
+    state = read_state(newest_checkpoint(run / "training"))
     report = {
         "model": model.name,
         "parameters": model.parameters,
         "trained": {k: state[k] for k in ("step", "tokens", "epoch", "seconds", "device", "threads")},
         "documents": "the run's own held-out stories, cleaned (corpus/valid.parquet)",
         "documentwise": measure(model, documents, progress).as_json(),
-        "packed": blocks.as_json() if blocks else None,
+        "packed": packed.as_json() if packed else None,
         "samples": [{"prompt": p, "seed": 0, "text": p + "".join(generate(model, p))} for p in PROMPTS],
     }
     write_json(out / "report.json", report)

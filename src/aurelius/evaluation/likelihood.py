@@ -1,9 +1,9 @@
 """Document-wise likelihood: bits per byte of any causal language model on named documents.
 
-Every document stands alone behind the prefix the model sees at inference. One longer than the context slides
-by half a window; later windows keep the prefix and score only tokens not scored before, so each is scored
-once. Bytes are those of the untouched document, whatever the tokenizer makes of it, so models with different
-tokenizers compare.
+Every document is scored by itself, after the prefix that the model gets at inference. One longer than the
+context is scored in windows that advance by half a context; later windows keep the prefix and score only
+tokens that were not scored before. Bytes are those of the untouched document, whatever the tokenizer makes of
+it, so models with different tokenizers can be compared.
 """
 
 import math
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from aurelius.errors import CorpusError
-from aurelius.inference.models import LanguageModel
+from aurelius.inference.language_model import LanguageModel
 from aurelius.progress import SILENT, Progress
 from aurelius.special_tokens import IGNORE_INDEX
 
@@ -28,8 +28,8 @@ BATCH_LOGITS = 1 << 26  # float32 values, 256 MiB
 class Likelihood:
     """The figures of one model on one set of documents.
 
-    ``bits_per_byte`` and ``nats_per_token`` include the end of each story; the ``_text`` figure leaves it
-    out, for models that never learned one. ``standard_error`` is of bits_per_byte over documents.
+    ``bits_per_byte`` and ``nats_per_token`` include the end token of each story; the ``_text`` figure leaves
+    it out, for models that never learned one. ``standard_error`` is of bits_per_byte, over documents.
     """
 
     documents: int
@@ -42,7 +42,7 @@ class Likelihood:
     documents_with_unknown: int
 
     def as_json(self) -> dict[str, Any]:
-        """Return the figures, rounded to what their digits mean."""
+        """Return the figures, rounded to their significant digits."""
         return {k: round(v, 5) if isinstance(v, float) else v for k, v in asdict(self).items()}
 
 
@@ -59,11 +59,11 @@ def measure(model: LanguageModel, documents: Sequence[str], progress: Progress =
     """Score ``documents`` with ``model``.
 
     Raises:
-        CorpusError: there is not a byte to score.
+        CorpusError: the documents are empty.
     """
     sizes = np.array([len(document.encode()) for document in documents], dtype=np.float64)
     if sizes.sum() == 0:
-        raise CorpusError("there is no text to measure: the documents are empty")
+        raise CorpusError("there is nothing to measure: the documents are empty")
     text, end = np.zeros(len(documents)), np.zeros(len(documents))
     tokens = unknown = 0
     windows: list[Window] = []
@@ -75,12 +75,12 @@ def measure(model: LanguageModel, documents: Sequence[str], progress: Progress =
         tokens += len(ids)
         if not model.prefix and ids:
             text[number] += math.log(model.vocab_size)  # nothing to predict the first token from
-        windows += cut(number, ids, model.prefix, model.context)
+        windows += split_windows(number, ids, model.prefix, model.context)
     windows.sort(key=lambda window: len(window.inputs))
-    most = min(BATCH_TOKENS, BATCH_LOGITS // model.vocab_size)
+    batch_tokens = min(BATCH_TOKENS, BATCH_LOGITS // model.vocab_size)
     with progress.task(f"evaluating {model.name}", len(windows), "windows") as task:
         while windows:
-            count = max(1, min(len(windows), most // len(windows[-1].inputs)))
+            count = max(1, min(len(windows), batch_tokens // len(windows[-1].inputs)))
             batch, windows = windows[-count:], windows[:-count]
             nats = _score(model, batch)
             for window, row in zip(batch, nats, strict=True):
@@ -104,17 +104,17 @@ def measure(model: LanguageModel, documents: Sequence[str], progress: Progress =
     )
 
 
-def cut(document: int, ids: list[int], prefix: list[int], context: int) -> list[Window]:
-    """Cut a document's ids into windows of at most ``context`` inputs, each id scored once.
+def split_windows(document: int, ids: list[int], prefix: list[int], context: int) -> list[Window]:
+    """Split a document's ids into windows of at most ``context`` inputs, each id scored once.
 
     Without a prefix the first id has no window; the caller counts its cost.
     """
-    width = context - len(prefix) + 1  # ids a window holds: the last one is only a target
+    width = context - len(prefix) + 1  # ids per window: the last one is only a target
     windows, begin, scored = [], 0, 0 if prefix else 1
     while scored < len(ids):
         piece = ids[begin : begin + width]
         sequence = prefix + piece
-        first = len(prefix) + scored - begin  # place in the sequence of the first id to score
+        first = len(prefix) + scored - begin  # position in the sequence of the first id to score
         targets = [IGNORE_INDEX] * (first - 1) + sequence[first:]
         windows.append(Window(document, sequence[:-1], targets))
         scored = begin + len(piece)
@@ -123,7 +123,7 @@ def cut(document: int, ids: list[int], prefix: list[int], context: int) -> list[
 
 
 def _score(model: LanguageModel, windows: list[Window]) -> np.ndarray:
-    """Return the nats [B, T] of each target, 0 where IGNORE_INDEX; causal models do not see the padding."""
+    """Return the nats [B, T] of each target, 0 for IGNORE_INDEX; the padding at the end has no effect."""
     length = max(len(window.inputs) for window in windows)
     inputs = torch.zeros(len(windows), length, dtype=torch.long)
     targets = torch.full((len(windows), length), IGNORE_INDEX)

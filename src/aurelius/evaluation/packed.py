@@ -7,22 +7,24 @@ import numpy as np
 from aurelius.data.blocks import Blocks
 from aurelius.data.store import TokenStore
 from aurelius.evaluation.likelihood import BATCH_LOGITS
-from aurelius.inference.models import LanguageModel
+from aurelius.inference.language_model import LanguageModel
+from aurelius.inference.packed_loss import PackedLoss, packed_loss
 from aurelius.progress import SILENT, Progress
 from aurelius.special_tokens import SpecialTokens
-from aurelius.training.validation import Packed, packed_loss
 
-NONE = -1  # no token has this id
+NO_TOKEN = -1
 
 
-def packed(model: LanguageModel, documents: Sequence[str], progress: Progress = SILENT) -> Packed | None:
-    """Lay the documents out as training does and score every block.
+def measure_packed(
+    model: LanguageModel, documents: Sequence[str], progress: Progress = SILENT
+) -> PackedLoss | None:
+    """Pack the documents into blocks as in training, and score every block.
 
-    For our models that is ``<sink>`` and a stretch of ``<s> story </s>``; for others the first id of their
-    prefix leads, the last opens each story (unless it is also the one that ends it).
+    For our models a block is ``<sink>`` and part of a stream of ``<s> story </s>``. For others, the first id
+    of their prefix leads the block, and the last one begins each story (unless it also ends it).
 
     Returns:
-        None where the model has no begin token, or the documents fill no block.
+        The loss; None if the model has no begin token, or the documents do not fill one block.
     """
     if not model.prefix:
         return None
@@ -33,8 +35,10 @@ def packed(model: LanguageModel, documents: Sequence[str], progress: Progress = 
     starts = np.cumsum([0, *map(len, ids)])
     if starts[-1] < model.context:
         return None
-    special = SpecialTokens(begin if opening else NONE, NONE if model.end is None else model.end, lead)
-    stories = TokenStore(np.concatenate(ids), starts, special=special)
-    blocks = Blocks(stories, model.context, seed=0)
+    special = SpecialTokens(
+        begin if opening else NO_TOKEN, NO_TOKEN if model.end is None else model.end, lead
+    )
+    store = TokenStore(np.concatenate(ids), starts, special=special)
+    blocks = Blocks(store, model.context, seed=0)
     batch = min(8, max(1, BATCH_LOGITS // (model.context * model.vocab_size)))
     return packed_loss(model.logits, blocks, batch=batch, progress=progress)

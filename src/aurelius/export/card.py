@@ -189,21 +189,16 @@ def decisions(recipe: Recipe) -> str:
     if not t.steps:
         return "- None: the model was imported."
     split = "separate from words" if recipe.tokenizer.split == "separate" else "attached to words"
-    optimizer = (
-        f"Muon ({t.muon_learning_rate:g}, momentum {t.momentum:g}) for the matrices, AdamW "
-        f"({t.learning_rate:g}) for the rest: a lower loss with the same tokens than AdamW alone"
-        if t.optimizer == "muon"
-        else f"AdamW ({t.learning_rate:g}) for all weights"
-    )
+    settings = recipe.optimizer.model_dump(exclude={"name"})
+    values = ", ".join(f"{key.replace('_', ' ')} {value:g}" for key, value in settings.items())
     embedded = recipe.tokenizer.vocab_size * recipe.model.d_model
     attends = "its own story" if t.attention == "story" else "its whole block"
     lines = [
         f"{t.story_start:.0%} of the blocks start with a story, as every prompt does. A token attends to "
         f"{attends}.",
-        f"Optimizer: {optimizer}.",
+        f"{type(recipe.optimizer).__doc__} Its settings: {values}.",
         f"Learning rate: warm-up over {t.warmup:.0%} of the steps, then constant, then down to "
-        f"{t.final_rate:.0%} of the peak over the last {t.decay:.0%}. Weight decay {t.weight_decay:g}. "
-        f"{t.batch} sequences per step.",
+        f"{t.final_rate:.0%} of the peak over the last {t.decay:.0%}. {t.batch} sequences per step.",
         f"Embeddings and head are one matrix, {embedded / recipe.parameters:.0%} of all parameters.",
         f"Seed {t.seed}.",
     ]

@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from aurelius.config.recipe import Recipe
-from aurelius.config.sections import ModelRecipe
+from aurelius.config.settings import ModelSettings
 from aurelius.errors import ModelError, TokenizerError
 from aurelius.export.render import render
 from aurelius.export.target import Target, Tolerance
@@ -32,7 +32,7 @@ def write(recipe: Recipe, source: Path, out: Path, progress: Progress) -> None:
         progress.note(f"gguf: left out, {problem}")
 
 
-def misfit(shape: ModelRecipe, kind: str) -> str:
+def misfit(shape: ModelSettings, kind: str) -> str:
     """Say why a type does not fit the shape; "" if it does."""
     if kind in ("F32", "F16"):
         return ""

@@ -8,9 +8,9 @@ from tokenizers import Tokenizer
 from aurelius.config.recipe import Recipe
 from aurelius.export.card import card
 from aurelius.files import write_bytes, write_json
+from aurelius.model.checkpoint_folder import newest_checkpoint
 from aurelius.special_tokens import OURS, SpecialTokens
 from aurelius.tokenizer import load as tokenizers
-from aurelius.training.checkpoint import latest
 
 
 def write(recipe: Recipe, run: Path, out: Path) -> None:
@@ -19,7 +19,9 @@ def write(recipe: Recipe, run: Path, out: Path) -> None:
     Raises:
         RunError, ModelError: an earlier artifact is missing.
     """
-    write_bytes(out / "model.safetensors", (latest(run / "training") / "model.safetensors").read_bytes())
+    write_bytes(
+        out / "model.safetensors", (newest_checkpoint(run / "training") / "model.safetensors").read_bytes()
+    )
     write_bytes(out / "tokenizer.json", (run / "tokenizer" / "tokenizer.json").read_bytes())
     special = SpecialTokens.read(run / "tokenizer")
     tokenizer = tokenizers.load(run / "tokenizer" / "tokenizer.json")

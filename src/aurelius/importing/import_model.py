@@ -11,15 +11,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from aurelius.config.recipe import RECIPE, Recipe
-from aurelius.config.sections import IMPORTED
+from aurelius.config.recipe import Recipe
+from aurelius.config.settings import IMPORTED
 from aurelius.errors import ModelError, RecipeError, RunError
 from aurelius.files import read_json, write_bytes
 from aurelius.importing import llama2c
-from aurelius.inference.models import sampling_of
+from aurelius.inference.sampling import sampling_of
 from aurelius.model.hf_folder import WEIGHTS, LlamaFolder
 from aurelius.pipeline import run as pipeline
 from aurelius.progress import SILENT, Progress
+from aurelius.run_paths import RECIPE
 from aurelius.tokenizer.load import special_tokens_of
 
 REQUIRED = ("config.json", WEIGHTS, "tokenizer.json")

@@ -1,1 +1,1 @@
-"""Models that evaluate and generate, and how they sample."""
+"""Language models as evaluation and generation use them, and how they sample."""

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, deserialize
 from tokenizers import Tokenizer
 
-from aurelius.config.sections import ModelRecipe
+from aurelius.config.settings import ModelSettings
 from aurelius.errors import ModelError, some
 from aurelius.files import read_json
 from aurelius.model.weight_names import EMBEDDING, HEAD, weight_shapes
@@ -34,7 +34,7 @@ class LlamaFolder:
 
     path: Path
     config: dict[str, Any]
-    shape: ModelRecipe
+    shape: ModelSettings
     weights: dict[str, NDArray[np.float32]]
     tokenizer: Tokenizer
 
@@ -102,7 +102,7 @@ def read_weights(file: Path) -> dict[str, NDArray[np.float32]]:
     return weights
 
 
-def read_shape(path: Path, config: dict[str, Any]) -> ModelRecipe:
+def read_shape(path: Path, config: dict[str, Any]) -> ModelSettings:
     """Return a configuration's shape.
 
     Raises:
@@ -122,7 +122,7 @@ def read_shape(path: Path, config: dict[str, Any]) -> ModelRecipe:
         )
     try:
         heads = config["num_attention_heads"]
-        shape = ModelRecipe(
+        shape = ModelSettings(
             layers=config["num_hidden_layers"],
             d_model=config["hidden_size"],
             d_mlp=config["intermediate_size"],

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
-from aurelius.config.sections import ModelRecipe
+from aurelius.config.settings import ModelSettings
 from aurelius.model import cpu_kernels
 from aurelius.special_tokens import BOS
 
@@ -25,26 +25,30 @@ FLEX_HEAD_DIM = 16  # the smallest that FlexAttention compiles
 Mask = Tensor | BlockMask | list[cpu_kernels.Span] | None
 
 
-class Cache:
+class KVCache:
     """Keys and values [B, K, T, E] of the positions so far, for one generation."""
 
     def __init__(self, layers: int):
         self.layers: list[tuple[Tensor, Tensor] | None] = [None] * layers
         self.length = 0
 
-    def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Append the new positions of one layer; return all of them."""
+    def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Append the new positions of one layer; return all of its positions."""
         past = self.layers[layer]
         if past is not None:
             k, v = torch.cat((past[0], k), 2), torch.cat((past[1], v), 2)
         self.layers[layer] = (k, v)
         return k, v
 
+    def advance(self, positions: int) -> None:
+        """Count new positions, once all layers have them."""
+        self.length += positions
+
 
 class Norm(nn.Module):
     """RMSNorm (Zhang and Sennrich 2019, arXiv 1910.07467)."""
 
-    def __init__(self, shape: ModelRecipe):
+    def __init__(self, shape: ModelSettings):
         super().__init__()
         self.eps = shape.norm_eps
         self.weight = nn.Parameter(torch.ones(shape.d_model))
@@ -59,7 +63,7 @@ class Norm(nn.Module):
 class Attention(nn.Module):
     """Causal grouped-query attention."""
 
-    def __init__(self, shape: ModelRecipe):
+    def __init__(self, shape: ModelSettings):
         super().__init__()
         self.head_dim, self.heads, self.kv_heads = shape.head_dim, shape.heads, shape.kv_heads
         self.q_proj = nn.Linear(shape.d_model, shape.heads * shape.head_dim, bias=False)
@@ -67,7 +71,7 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(shape.d_model, shape.kv_heads * shape.head_dim, bias=False)
         self.o_proj = nn.Linear(shape.heads * shape.head_dim, shape.d_model, bias=False)
 
-    def forward(self, x: Tensor, rope: Tensor, mask: Mask, cache: Cache | None, layer: int) -> Tensor:
+    def forward(self, x: Tensor, rope: Tensor, mask: Mask, cache: KVCache | None, layer: int) -> Tensor:
         """Map [B, T, D] to [B, T, D]."""
         B, T, _ = x.shape
         # One product instead of three; concatenating the weights costs next to nothing.
@@ -79,7 +83,7 @@ class Attention(nn.Module):
         q, k = rotate(qk, rope).split((self.heads, self.kv_heads), 2)
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # [B, H or K, T, E]
         if cache is not None:
-            k, v = cache.extend(layer, k, v)
+            k, v = cache.append(layer, k, v)
         if isinstance(mask, BlockMask):
             y = flex_attention(q, k, v, block_mask=mask, enable_gqa=True)
         else:
@@ -91,7 +95,7 @@ class Attention(nn.Module):
 class MLP(nn.Module):
     """SwiGLU (Shazeer 2020, arXiv 2002.05202)."""
 
-    def __init__(self, shape: ModelRecipe):
+    def __init__(self, shape: ModelSettings):
         super().__init__()
         self.gate_proj = nn.Linear(shape.d_model, shape.d_mlp, bias=False)
         self.up_proj = nn.Linear(shape.d_model, shape.d_mlp, bias=False)
@@ -107,14 +111,14 @@ class MLP(nn.Module):
 class Layer(nn.Module):
     """One transformer layer."""
 
-    def __init__(self, shape: ModelRecipe):
+    def __init__(self, shape: ModelSettings):
         super().__init__()
         self.input_layernorm = Norm(shape)
         self.self_attn = Attention(shape)
         self.post_attention_layernorm = Norm(shape)
         self.mlp = MLP(shape)
 
-    def forward(self, x: Tensor, rope: Tensor, mask: Mask, cache: Cache | None, layer: int) -> Tensor:
+    def forward(self, x: Tensor, rope: Tensor, mask: Mask, cache: KVCache | None, layer: int) -> Tensor:
         """Map [B, T, D] to [B, T, D]."""
         x = x + self.self_attn(self.input_layernorm(x), rope, mask, cache, layer)
         return x + self.mlp(self.post_attention_layernorm(x))
@@ -123,7 +127,7 @@ class Layer(nn.Module):
 class Body(nn.Module):
     """Everything below the head, called ``model`` in the published names."""
 
-    def __init__(self, shape: ModelRecipe, vocab_size: int):
+    def __init__(self, shape: ModelSettings, vocab_size: int):
         super().__init__()
         self.embed_tokens = nn.Embedding(vocab_size, shape.d_model)
         self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
@@ -133,14 +137,14 @@ class Body(nn.Module):
 class Llama(nn.Module):
     """The language model."""
 
-    def __init__(self, shape: ModelRecipe, vocab_size: int):
+    def __init__(self, shape: ModelSettings, vocab_size: int):
         super().__init__()
         self.shape, self.vocab_size = shape, vocab_size
         self.model = Body(shape, vocab_size)
         # Cosines and sines [2, context, E]; computed, so not part of a checkpoint.
         self.register_buffer("rope", rope_table(shape), persistent=False)
 
-    def forward(self, ids: Tensor, cache: Cache | None = None, begin: int | None = None) -> Tensor:
+    def forward(self, ids: Tensor, cache: KVCache | None = None, begin: int | None = None) -> Tensor:
         """Map token ids [B, T] to logits [B, T, V].
 
         With a cache the ids follow the positions it holds (``cache.length + T`` is at most the context). With
@@ -148,7 +152,7 @@ class Llama(nn.Module):
         """
         return F.linear(self.hidden(ids, cache, begin), self.model.embed_tokens.weight)
 
-    def hidden(self, ids: Tensor, cache: Cache | None = None, begin: int | None = None) -> Tensor:
+    def hidden(self, ids: Tensor, cache: KVCache | None = None, begin: int | None = None) -> Tensor:
         """Map token ids [B, T] to the input of the head [B, T, D]."""
         past = cache.length if cache is not None else 0
         T = ids.shape[1]
@@ -160,7 +164,7 @@ class Llama(nn.Module):
         for number, layer in enumerate(self.model.layers):
             x = layer(x, rope, mask, cache, number)
         if cache is not None:
-            cache.length += T
+            cache.advance(T)
         return self.model.norm(x)
 
     def _mask(self, ids: Tensor, x: Tensor, past: int, begin: int | None) -> Mask:
@@ -211,7 +215,7 @@ def story_numbers(ids: Tensor, begin: int = BOS) -> Tensor:
     return number
 
 
-def rope_table(shape: ModelRecipe) -> Tensor:
+def rope_table(shape: ModelSettings) -> Tensor:
     """Return the rotary embedding's cosines and sines [2, context, E] (Su et al. 2021, arXiv 2104.09864)."""
     frequencies = 1.0 / shape.rope_theta ** (torch.arange(0, shape.head_dim, 2).float() / shape.head_dim)
     angles = torch.outer(torch.arange(shape.context).float(), frequencies)

@@ -1,6 +1,6 @@
 """The published names and shapes of a Llama's weights, used by every reader and writer."""
 
-from aurelius.config.sections import ModelRecipe
+from aurelius.config.settings import ModelSettings
 
 EMBEDDING, FINAL_NORM, HEAD = "model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"
 ATTENTION_NORM, MLP_NORM = "input_layernorm", "post_attention_layernorm"
@@ -21,7 +21,7 @@ def split_layer_weight(name: str) -> tuple[int, str]:
     return int(layer), part
 
 
-def weight_shapes(shape: ModelRecipe, vocab_size: int) -> dict[str, tuple[int, ...]]:
+def weight_shapes(shape: ModelSettings, vocab_size: int) -> dict[str, tuple[int, ...]]:
     """Return every weight's name and shape; matrices are [outputs, inputs]."""
     D, M = shape.d_model, shape.d_mlp
     queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim

@@ -11,7 +11,7 @@ import torch
 
 from aurelius.data.stories import StoryFile
 from aurelius.errors import AureliusError, ModelError, RunError, first_line
-from aurelius.inference.models import RunModel
+from aurelius.inference.run_model import RunModel
 from aurelius.parity.compare import Comparison, compare
 from aurelius.parity.registry import find_runtimes
 from aurelius.parity.runtime import Answers, Runtime, Task
@@ -128,6 +128,6 @@ def _greedy(model: RunModel, opening: list[int], max_new_tokens: int) -> list[in
     """Return the likeliest tokens after an opening, up to the end of the story or ``max_new_tokens``."""
     cache, feed, greedy = model.new_cache(), opening, []
     while len(greedy) < max_new_tokens and (not greedy or greedy[-1] != model.end):
-        greedy.append(int(model.following(feed, cache).argmax()))
+        greedy.append(int(model.next_token_logits(feed, cache).argmax()))
         feed = greedy[-1:]
     return greedy

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from aurelius.export.registry import BASE, targets
 from aurelius.export.target import Tolerance
-from aurelius.inference.models import RunModel
+from aurelius.inference.run_model import RunModel
 from aurelius.parity.runtime import Answers, Runtime, Task
 
 WEIGHTS = Tolerance(logits=1e-3)  # of the Hugging Face folder, in float32
@@ -123,5 +123,5 @@ def _divergence(
     # A runtime may leave the end token out of what it returns.
     if same == len(own) or (same == len(story) == len(own) - 1 and own[-1] == model.end):
         return same, None
-    best = model.following(opening + own[:same], model.new_cache()).topk(2).values
+    best = model.next_token_logits(opening + own[:same], model.new_cache()).topk(2).values
     return same, float(best[0] - best[1])

@@ -1,1 +1,1 @@
-"""Which stage is due, and where everything in a run folder is."""
+"""Which stage is due, and the run folder."""

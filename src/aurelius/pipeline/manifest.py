@@ -1,7 +1,7 @@
 """The manifest that says a stage is done.
 
-A stage is done if and only if its ``manifest.json`` is there and matches; the manifest is written last and
-atomically. Resuming, caching, reproducibility and "what made this file?" all follow from that.
+A stage is done if and only if its ``manifest.json`` is there and matches; it is written last, atomically.
+Resuming, caching, reproducibility and "what made this file?" all follow from that.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -10,15 +10,15 @@ from typing import Any
 
 from aurelius.errors import RunError
 from aurelius.files import read_json, sha256, write_json
+from aurelius.run_paths import MANIFEST
 from aurelius.versions import versions
 
 FORMAT = 1  # of the artifacts; raised when an older folder can no longer be read
-MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file as a manifest knows it. Size (bytes) and mtime (ns) save hashing the content each time."""
+    """A file as recorded in a manifest. Size (bytes) and mtime (ns) avoid hashing the content each time."""
 
     sha256: str
     bytes: int
@@ -31,7 +31,7 @@ class Entry:
         return cls(sha256(path), status.st_size, status.st_mtime_ns)
 
     def describes(self, path: Path, verify: bool = False) -> bool:
-        """Whether ``path`` still holds this content; hashed again only if touched, or under ``verify``."""
+        """Whether ``path`` still holds this content; hashed only if its time changed, or with ``verify``."""
         if not path.is_file():
             return False
         status = path.stat()
@@ -44,10 +44,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a finished stage was made from, and what it made.
+    """What a finished stage was made from, and what it wrote.
 
-    ``inputs`` are the hashes of earlier artifacts ("corpus/train.parquet"), ``sources`` files of the user's
-    by absolute path, ``outputs`` the stage's own files by path within its folder.
+    ``inputs`` are the hashes of earlier artifacts ("corpus/train.parquet"), ``sources`` the user's files by
+    absolute path, ``outputs`` the stage's own files by path in its folder.
     """
 
     stage: str
@@ -61,10 +61,10 @@ class Manifest:
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest | None":
-        """Return the manifest of a stage folder, or None where the stage is not done.
+        """Return the manifest of a stage folder, or None if the stage is not done.
 
         Raises:
-            RunError: the manifest is damaged, or of a format this version does not read.
+            RunError: the manifest is damaged, or in a format that this version does not read.
         """
         path = folder / MANIFEST
         if not path.exists():
@@ -77,30 +77,30 @@ class Manifest:
                 value[key] = {name: Entry(**entry) for name, entry in value[key].items()}
             return cls(**value)
         except RunError as error:
-            raise RunError(f"{error}; move it away to redo the stage (training goes on)") from None
+            raise RunError(f"{error}; move it away to redo the stage (training resumes)") from None
         except (KeyError, TypeError, AttributeError) as error:
             raise RunError(
-                f"{path} is damaged ({error}); move it away to redo the stage (training goes on)"
+                f"{path} is damaged ({error}); move it away to redo the stage (training resumes)"
             ) from None
 
     def write(self, folder: Path) -> None:
-        """Write the manifest: from here on the stage is done."""
+        """Write the manifest; from here on the stage is done."""
         write_json(folder / MANIFEST, asdict(self))
 
     def damaged(self, folder: Path, verify: bool = False) -> list[Path]:
-        """Return the stage's files that are missing or no longer what the manifest says."""
+        """Return the stage's files that are missing or no longer as recorded."""
         return [folder / n for n, entry in self.outputs.items() if not entry.describes(folder / n, verify)]
 
     def changed_sources(self, verify: bool = False) -> list[str]:
-        """Return the user's files that are there but no longer what the stage read."""
+        """Return the user's files that exist but are no longer what the stage read."""
         return [s for s, e in self.sources.items() if Path(s).exists() and not e.describes(Path(s), verify)]
 
 
 def describe(folder: Path) -> dict[str, Entry]:
-    """Return the entries of a folder's files (all but the manifest and hidden ones), by relative path."""
-    found = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    """Return the entries of a folder's files (except the manifest and hidden ones), by relative path."""
+    paths = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
     return {
         name.as_posix(): Entry.of(path)
-        for name, path in found.items()
+        for name, path in paths.items()
         if path.name != MANIFEST and not any(part.startswith(".") for part in name.parts)
     }

@@ -1,34 +1,31 @@
-"""The stages in order: what each is given, what decides its result, and where its work is.
+"""The stages in order: what each gets, what decides its result, and where its folder is.
 
-Six make a run; those that write the model for further runtimes are done when asked for.
-
-A stage's module is imported when its turn comes, since PyTorch and its kin take seconds.
+Six make a run; those that write the model for further runtimes are done on request. A stage's module is
+imported when it is due, because PyTorch and the like take seconds to import.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from aurelius.config.recipe import Recipe
-from aurelius.config.sections import IMPORTED
+from aurelius.config.compatibility import deciding
+from aurelius.config.recipe import SECTIONS, Recipe
+from aurelius.config.settings import IMPORTED
 from aurelius.errors import RunError
-from aurelius.export import registry as export
-from aurelius.export.registry import targets
+from aurelius.export import registry
 from aurelius.export.target import Target
 from aurelius.progress import Progress
-
-if TYPE_CHECKING:
-    from aurelius.training.distributed import Team
+from aurelius.run_paths import RunPaths
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a stage's work is given."""
+    """What a stage's work gets."""
 
     recipe: Recipe
-    run: Path
+    run: RunPaths
     out: Path
     device: str
     progress: Progress
@@ -36,17 +33,16 @@ class Job:
     track: tuple[str, ...] = ()
     workers: int = 1
     stories: Iterable[str | Mapping[str, Any]] | None = None
-    team: "Team | None" = None
 
-
-def _located(job: Job) -> Recipe:
-    """Return the recipe with the paths of the model within the run, if there is one."""
-    recipe, inside = job.recipe, job.run / IMPORTED
-    if recipe.tokenizer.source == IMPORTED:
-        recipe = recipe.with_(**{"tokenizer.source": str(inside)})
-    if recipe.training.start == IMPORTED:
-        recipe = recipe.with_(**{"training.start": str(inside)})
-    return recipe
+    @property
+    def located(self) -> Recipe:
+        """The recipe, with the run's own imported model by its path."""
+        recipe, imported = self.recipe, str(self.run.imported)
+        if recipe.tokenizer.source == IMPORTED:
+            recipe = recipe.with_(**{"tokenizer.source": imported})
+        if recipe.training.start == IMPORTED:
+            recipe = recipe.with_(**{"training.start": imported})
+        return recipe
 
 
 def _corpus(job: Job) -> list[Path]:
@@ -58,33 +54,29 @@ def _corpus(job: Job) -> list[Path]:
 def _tokenizer(job: Job) -> list[Path]:
     from aurelius.tokenizer.build import build
 
-    return build(_located(job), job.run / "corpus", job.out, job.progress)
+    return build(job.located, job.run.corpus, job.out, job.progress)
 
 
 def _tokens(job: Job) -> None:
     from aurelius.tokenizer.pack import build
 
-    build(job.run / "corpus", job.run / "tokenizer", job.out, job.progress)
+    build(job.run.corpus, job.run.tokenizer, job.out, job.progress)
 
 
 def _training(job: Job) -> list[Path]:
-    if job.team:
-        job.team.tell(True)
     train(job)
-    if job.team:
-        job.team.leave()
-    start = _located(job).training.start
+    start = job.located.training.start
     files = [Path(start) / name for name in ("config.json", "model.safetensors")] if start else []
     return [file for file in files if file.exists()]
 
 
 def train(job: Job) -> None:
-    """Train, alone or as one of several processes."""
+    """Train, in this process alone or as one of several."""
     from aurelius.training import loop
 
     loop.train(
-        _located(job),
-        job.run / "tokens",
+        job.located,
+        job.run.tokens,
         job.out,
         device=job.device,
         auto_batch=job.auto_batch,
@@ -96,17 +88,17 @@ def train(job: Job) -> None:
 def _evaluation(job: Job) -> None:
     from aurelius.evaluation import build as evaluation
 
-    evaluation.build(job.recipe, job.run, job.out, device=job.device, progress=job.progress)
+    evaluation.build(job.recipe, job.run.folder, job.out, device=job.device, progress=job.progress)
 
 
 def _export(job: Job) -> None:
     from aurelius.export import huggingface
 
-    huggingface.write(job.recipe, job.run, job.out)
+    huggingface.write(job.recipe, job.run.folder, job.out)
 
 
 def _write_target(target: Target, job: Job) -> None:
-    target.write(job.recipe, job.run / "export/huggingface", job.out, job.progress)
+    target.write(job.recipe, job.run.huggingface, job.out, job.progress)
 
 
 @dataclass(frozen=True)
@@ -118,21 +110,26 @@ class Stage:
     after: tuple[str, ...]
     work: Callable[[Job], list[Path] | None]
     resumes: bool = False
-    place: str = ""  # where in the run, if not under its name
-    optional: bool = False  # done only when asked for
+    path: str = ""  # of its folder in the run, if that is not its name
+    optional: bool = False  # done only on request
+    shared: bool = False  # may be taken over from a run next to this one
 
     @property
     def folder(self) -> str:
-        """The stage's folder within the run."""
-        return self.place or self.name
+        """The stage's folder in the run."""
+        return self.path or self.name
 
     def part(self, recipe: Recipe) -> dict[str, Any]:
-        """Return the stage's part of the recipe."""
-        there = recipe.model_dump()
-        found = {name: there[name] for name in self.parts if "." not in name}
+        """Return the parts of the recipe that a manifest records."""
+        values = recipe.model_dump()
+        parts = {name: values[name] for name in self.parts if "." not in name}
         for section, key in (name.split(".") for name in self.parts if "." in name):
-            found[f"{section}.{key}"] = there[section][key]
-        return found
+            parts[f"{section}.{key}"] = values[section][key]
+        return parts
+
+    def deciding_part(self, recorded: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what decides the stage's result, comparable across versions of Aurelius."""
+        return deciding(recorded, SECTIONS)
 
     def reads(self, key: str) -> bool:
         """Whether the stage depends on the recipe's value under a dotted key."""
@@ -140,17 +137,17 @@ class Stage:
 
 
 STAGES = (
-    Stage("corpus", ("corpus",), (), _corpus, resumes=True),
-    Stage("tokenizer", ("tokenizer",), ("corpus",), _tokenizer),
-    Stage("tokens", (), ("corpus", "tokenizer"), _tokens),
-    Stage("training", ("model", "training"), ("tokens",), _training, resumes=True),
+    Stage("corpus", ("corpus",), (), _corpus, resumes=True, shared=True),
+    Stage("tokenizer", ("tokenizer",), ("corpus",), _tokenizer, shared=True),
+    Stage("tokens", (), ("corpus", "tokenizer"), _tokens, shared=True),
+    Stage("training", ("model", "training", "optimizer"), ("tokens",), _training, resumes=True),
     Stage("evaluation", ("evaluation", "generation"), ("corpus", "tokenizer", "training"), _evaluation),
     Stage(
         "export",
         ("name", "model", "generation"),
         ("corpus", "tokenizer", "training", "evaluation"),
         _export,
-        place="export/huggingface",
+        path="export/huggingface",
     ),
     *(
         Stage(
@@ -158,10 +155,10 @@ STAGES = (
             target.recipe_parts,
             ("export",),
             partial(_write_target, target),
-            place=f"export/{target.name}",
+            path=f"export/{target.name}",
             optional=True,
         )
-        for target in targets()
+        for target in registry.targets()
     ),
 )
 NAMES = tuple(stage.name for stage in STAGES if not stage.optional)
@@ -175,14 +172,20 @@ def wanted(until: str, to: Collection[str] = ()) -> list[Stage]:
     """
     if until not in NAMES:
         raise RunError(f"there is no stage '{until}'; the stages are {', '.join(NAMES)}")
-    if unknown := [name for name in to if name not in export.NAMES]:
-        raise RunError(f"there is no target '{unknown[0]}'; the targets are {', '.join(export.NAMES)}")
+    if unknown := [name for name in to if name not in registry.NAMES]:
+        raise RunError(f"there is no target '{unknown[0]}'; the targets are {', '.join(registry.NAMES)}")
     return [s for s in STAGES if (s.name in to if s.optional else NAMES.index(s.name) <= NAMES.index(until))]
 
 
 def folder(name: str) -> str:
-    """Return a stage's folder within the run, by the stage's name."""
+    """Return a stage's folder in the run, by the stage's name."""
     return next(stage.folder for stage in STAGES if stage.name == name)
+
+
+def has_begun(run: RunPaths, name: str) -> bool:
+    """Whether there is anything in a stage's folder."""
+    path = run.folder / folder(name)
+    return path.is_dir() and any(path.iterdir())
 
 
 def with_following(names: list[str]) -> list[str]:
@@ -192,3 +195,22 @@ def with_following(names: list[str]) -> list[str]:
         if stage.name in names or set(found) & set(stage.after):
             found.append(stage.name)
     return found
+
+
+def shown(affected: list[str], begun: list[str]) -> list[str]:
+    """Leave out optional stages that were never done."""
+    return [name for name in affected if name in NAMES or name in begun]
+
+
+def set_aside(run: RunPaths, names: list[str], progress: Progress) -> None:
+    """Move stage folders to ``superseded/``, the last stage first, so that a kill leaves no orphan."""
+    for name in reversed(names):
+        old = run.folder / folder(name)
+        if not old.exists():
+            continue
+        run.superseded.mkdir(exist_ok=True)
+        number = 1
+        while (kept := run.superseded / f"{name}-{number}").exists():
+            number += 1
+        old.rename(kept)
+        progress.note(f"{name}: the old one is kept as {kept}")

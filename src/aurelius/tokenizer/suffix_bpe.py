@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from aurelius.config.sections import TokenizerRecipe
+from aurelius.config.settings import TokenizerSettings
 from aurelius.errors import TokenizerError
 from aurelius.progress import SILENT, Progress
 from aurelius.special_tokens import (
@@ -49,7 +49,7 @@ SPLITS = {
 }
 
 
-def train(texts: Collection[str], recipe: TokenizerRecipe, progress: Progress = SILENT) -> Tokenizer:
+def train(texts: Collection[str], recipe: TokenizerSettings, progress: Progress = SILENT) -> Tokenizer:
     """Train a tokenizer; the same texts, in any order, and recipe give the same tokenizer.
 
     The texts are read twice and never held in memory together.
@@ -107,7 +107,7 @@ def count_characters(texts: Iterable[str]) -> NDArray[np.int64]:
     return counts
 
 
-def assemble(draft: Tokenizer, recipe: TokenizerRecipe) -> Tokenizer:
+def assemble(draft: Tokenizer, recipe: TokenizerSettings) -> Tokenizer:
     """Build the published tokenizer around a trained vocabulary.
 
     The trainer treats all its "special tokens" as special; here only the four are, and bytes are ordinary.
@@ -133,12 +133,12 @@ def assemble(draft: Tokenizer, recipe: TokenizerRecipe) -> Tokenizer:
     return tokenizer
 
 
-def normalizer(recipe: TokenizerRecipe) -> normalizers.Normalizer:
+def normalizer(recipe: TokenizerSettings) -> normalizers.Normalizer:
     """Return the normalizer that makes a text end as the recipe says."""
     rules = NORMALIZERS[recipe.normalizer]
     return normalizers.Sequence([normalizers.Replace(Regex(pattern), text) for pattern, text in rules])
 
 
-def split(recipe: TokenizerRecipe) -> pre_tokenizers.PreTokenizer:
+def split(recipe: TokenizerSettings) -> pre_tokenizers.PreTokenizer:
     """Return the pre-tokenizer that splits a text into words."""
     return pre_tokenizers.Split(Regex(SPLITS[recipe.split]), "isolated")

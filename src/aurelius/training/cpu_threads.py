@@ -1,8 +1,8 @@
-"""Threads that share a step's work on a CPU.
+"""Threads that share the work of a step on a CPU.
 
-PyTorch's own threads wait for each other after every operation, hundreds of times a step: where one core has
-something else to do as well, all of them wait for it each time, and spin meanwhile. These do a part of the
-step each and meet twice, for the gradients and for the optimizer.
+PyTorch's own threads synchronise after every operation, hundreds of times per step: if one core is busy with
+something else, all of them wait for it each time, spinning. These threads each compute a part of the step and
+synchronise twice, for the gradients and for the optimizer.
 """
 
 from collections import deque
@@ -14,17 +14,17 @@ from typing import Any
 import torch
 
 
-class Workers:
-    """``count`` threads with a share of PyTorch's threads each."""
+class ThreadTeam:
+    """``count`` threads, each with its share of PyTorch's threads."""
 
     def __init__(self, count: int):
         self.count = count
         each = max(1, torch.get_num_threads() // count)
-        self._pool = ThreadPoolExecutor(count, "worker", torch.set_num_threads, (each,))
+        self._pool = ThreadPoolExecutor(count, "step", torch.set_num_threads, (each,))
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Have no other threads of PyTorch meanwhile; they would go on spinning after each operation."""
+    def without_torch_threads(self) -> Iterator[None]:
+        """Keep PyTorch's other threads idle meanwhile; they would spin after each operation."""
         before = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
@@ -35,9 +35,9 @@ class Workers:
     def map(self, function: Callable[..., Any], *arguments: Iterable[Any]) -> Iterator[Any]:
         """Yield what ``function`` returns for each of the ``arguments``, in their order.
 
-        Whatever it raises is raised once no worker is at it any more.
+        An exception is raised once no thread is working any more.
         """
-        jobs = deque(self._pool.submit(function, *given) for given in zip(*arguments, strict=True))
+        jobs = deque(self._pool.submit(function, *values) for values in zip(*arguments, strict=True))
         try:
             while jobs:
                 yield jobs.popleft().result()

@@ -1,36 +1,20 @@
-"""What a training says of itself: ``metrics.jsonl`` always, and the trackers that were asked for by name."""
+"""The figures of a training: a line of ``metrics.jsonl`` each, and the trackers that were asked for."""
 
 import hashlib
-import importlib
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, redirect_stdout
-from io import StringIO
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from aurelius.errors import RecipeError, RunError, first_line
 from aurelius.files import write_bytes
+from aurelius.training.trackers import Tracker, open_tracker
 
 METRICS = "metrics.jsonl"
-PROJECT = "aurelius"
-TRACKERS = ("tensorboard", "trackio", "wandb")
-
-
-class Tracker(Protocol):
-    """Somewhere else that the figures go."""
-
-    def log(self, figures: dict[str, float], step: int) -> None:
-        """Take the figures of one step."""
-        ...
-
-    def close(self) -> None:
-        """Write what is still held."""
-        ...
 
 
 class Metrics:
-    """Writes a line of JSON for each call of `record`, and tells the trackers."""
+    """Writes a line of JSON per call of `record`, and passes it to the trackers."""
 
     def __init__(self, file: Any, trackers: Iterable[Tracker]):
         self.file, self.trackers = file, tuple(trackers)
@@ -44,8 +28,10 @@ class Metrics:
 
 
 @contextmanager
-def opened(folder: Path, step: int, track: Iterable[str], identity: dict[str, Any]) -> Iterator[Metrics]:
-    """Open the metrics of a training folder, cut back to ``step``, and the trackers named in ``track``.
+def open_metrics(
+    folder: Path, step: int, track: Iterable[str], identity: dict[str, Any]
+) -> Iterator[Metrics]:
+    """Open the metrics of a training folder, truncated after ``step``, and the trackers named in ``track``.
 
     Raises:
         RecipeError: a tracker is unknown, or not installed.
@@ -54,109 +40,30 @@ def opened(folder: Path, step: int, track: Iterable[str], identity: dict[str, An
     path = folder / METRICS
     if path.exists():
         lines = path.read_bytes().splitlines(keepends=True)
-        write_bytes(path, b"".join(line for line in lines if _belongs(line, step)))
+        write_bytes(path, b"".join(line for line in lines if _is_valid(line, step)))
     run = folder.resolve().parent
     key = hashlib.sha256(json.dumps([str(run), identity], sort_keys=True).encode()).hexdigest()[:8]
     with ExitStack() as stack:
         trackers = []
         for name in track:
-            trackers.append(_open(name, folder, f"{run.name}-{key}", step, identity))
+            trackers.append(open_tracker(name, folder, f"{run.name}-{key}", step, identity))
             stack.callback(trackers[-1].close)
         yield Metrics(stack.enter_context(path.open("a", encoding="utf-8")), trackers)
 
 
-def read(folder: Path) -> list[dict[str, Any]]:
-    """Return the whole lines of a training folder's metrics, oldest first."""
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """Return the complete lines of a training folder's metrics, oldest first."""
     path = folder / METRICS
     if not path.exists():
         return []
     lines = path.read_bytes().splitlines(keepends=True)
-    return [json.loads(line) for line in lines if _belongs(line, None)]
+    return [json.loads(line) for line in lines if _is_valid(line, None)]
 
 
-def check(track: Iterable[str]) -> None:
-    """Refuse trackers that are unknown or not installed.
-
-    Raises:
-        RecipeError: with the command that installs what is missing.
-    """
-    for name in track:
-        if name not in TRACKERS:
-            raise RecipeError(f"there is no tracker '{name}'; there are {', '.join(TRACKERS)}")
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            raise RecipeError(
-                f"tracking with {name} needs a package that is not here ({first_line(error)}): "
-                f"pip install 'aurelius-lm[{name}]'"
-            ) from None
-
-
-def _belongs(line: bytes, step: int | None) -> bool:
-    """Whether a line is whole (a kill may leave half of one) and not after ``step``."""
+def _is_valid(line: bytes, last_step: int | None) -> bool:
+    """Whether a line is complete (a kill may leave half of one) and not after ``last_step``."""
     try:
-        found = json.loads(line)["step"]
-        return line.endswith(b"\n") and (step is None or found <= step)
+        step = json.loads(line)["step"]
+        return line.endswith(b"\n") and (last_step is None or step <= last_step)
     except (ValueError, KeyError, TypeError):
         return False
-
-
-def _open(name: str, folder: Path, run: str, step: int, identity: dict[str, Any]) -> Tracker:
-    check([name])
-    try:
-        return {"tensorboard": _TensorBoard, "trackio": _Trackio, "wandb": _Wandb}[name](
-            folder, run, step, identity
-        )
-    except Exception as error:  # theirs to raise as they like: a login, a server, a folder
-        raise RunError(f"{name} cannot be used: {first_line(error)}") from error
-
-
-class _TensorBoard:
-    """Event files in ``training/tensorboard``."""
-
-    def __init__(self, folder: Path, run: str, step: int, identity: dict[str, Any]):
-        from torch.utils.tensorboard import SummaryWriter
-
-        self.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
-
-    def log(self, figures: dict[str, float], step: int) -> None:
-        for name, value in figures.items():
-            self.writer.add_scalar(name, value, step)
-
-    def close(self) -> None:
-        self.writer.close()
-
-
-class _Trackio:
-    """Its own store on this machine, or a server, as its environment variables say."""
-
-    def __init__(self, folder: Path, run: str, step: int, identity: dict[str, Any]):
-        with redirect_stdout(StringIO()):  # it greets
-            import trackio
-
-            self.trackio = trackio
-            trackio.init(PROJECT, name=run, config=identity, resume="allow", embed=False)
-
-    def log(self, figures: dict[str, float], step: int) -> None:
-        self.trackio.log(figures, step)
-
-    def close(self) -> None:
-        with redirect_stdout(StringIO()):
-            self.trackio.finish()
-
-
-class _Wandb:
-    """Weights & Biases; ``WANDB_MODE=offline`` keeps it on this machine."""
-
-    def __init__(self, folder: Path, run: str, step: int, identity: dict[str, Any]):
-        import wandb
-
-        self.run = wandb.init(
-            project=PROJECT, name=run, id=run, resume="allow", config=identity, dir=str(folder)
-        )
-
-    def log(self, figures: dict[str, float], step: int) -> None:
-        self.run.log(figures, step=step)
-
-    def close(self) -> None:
-        self.run.finish()

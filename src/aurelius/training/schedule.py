@@ -1,17 +1,17 @@
 """The learning rate over the course of training."""
 
-from aurelius.config.sections import TrainingRecipe
+from aurelius.config.settings import TrainingSettings
 
 
-def rate(step: int, recipe: TrainingRecipe) -> float:
+def learning_rate_share(step: int, settings: TrainingSettings) -> float:
     """Return the learning rate of ``step`` (from 0) as a share of the peak: warm-up, constant, linear decay.
 
     Source: Hu et al. 2024 (MiniCPM), arXiv 2404.06395.
     """
-    warmup, decay = recipe.warmup * recipe.steps, recipe.decay * recipe.steps
+    warmup, decay = settings.warmup * settings.steps, settings.decay * settings.steps
     if step < warmup:
         return (step + 1) / (warmup + 1)
-    left = recipe.steps - step
-    if left < decay:
-        return recipe.final_rate + (1 - recipe.final_rate) * left / decay
+    remaining = settings.steps - step
+    if remaining < decay:
+        return settings.final_rate + (1 - settings.final_rate) * remaining / decay
     return 1.0

@@ -1,4 +1,4 @@
-"""How long training takes here: minutes turned into steps, and the estimate that ``aurelius show`` prints."""
+"""How long training takes here: minutes turned into steps, and the estimate of ``aurelius show``."""
 
 import time
 from pathlib import Path
@@ -10,18 +10,18 @@ from aurelius import device as devices
 from aurelius.config.recipe import Recipe
 from aurelius.data.blocks import Blocks
 from aurelius.data.store import TokenStore
-from aurelius.training.trainer import Trainer, pieces
+from aurelius.training.trainer import Trainer, micro_batches
 
-WARM, TIMED = 4, 8  # steps before and within the measurement
+WARMUP_STEPS, TIMED_STEPS = 4, 8
 RESERVE = 0.93  # share of the budget for steps; the rest is for validations and checkpoints
 
 
 def resolve_steps(
     recipe: Recipe, tokens: Path, device: str = "auto", processes: int = 1, auto_batch: bool = False
 ) -> int:
-    """Return the steps that fit ``recipe.training.minutes`` here, after timing a few on a throw-away model.
+    """Return how many steps fit in ``recipe.training.minutes`` here, by timing a few on a throw-away model.
 
-    Of several processes one times its share of a step; ``auto_batch`` as in `train`.
+    With several processes, one times its share of a step; ``auto_batch`` as in `train`.
 
     Raises:
         RunError: the tokens cannot be used.
@@ -32,25 +32,27 @@ def resolve_steps(
         recipe.training.seed,
         recipe.training.story_start,
     )
-    # Any number of steps will do for timing; the schedule just needs one.
+    # For timing any number of steps will do; the schedule just needs one.
     share = max(1, recipe.training.batch // processes)
-    cut = pieces(recipe.training.accumulate, share, processes)
-    timed = recipe.with_(**{"training.steps": 1_000_000, "training.batch": share, "training.accumulate": cut})
-    trainer = Trainer(timed, blocks, devices.pick(device), recorded=processes == 1)
+    split = micro_batches(recipe.training.accumulate, share, processes)
+    timed = recipe.with_(
+        **{"training.steps": 1_000_000, "training.batch": share, "training.accumulate": split}
+    )
+    trainer = Trainer(timed, blocks, devices.pick(device), graphed=processes == 1)
     if auto_batch:
-        trainer.fit()
+        trainer.shrink_micro_batches()
     seconds = _seconds_per_step(trainer)
     return max(1, int(recipe.training.minutes * 60 * RESERVE / seconds))
 
 
 def seconds_per_step(recipe: Recipe, device: str = "auto") -> float:
-    """Estimate a step's seconds here from the recipe alone, on random tokens.
+    """Estimate the seconds per step here from the recipe alone, on random tokens.
 
-    Steps of one block and of three, for each worker, are timed; the line through both separates what grows
-    with the batch from what does not (the optimizer).
+    Steps of one and of three sequences per thread are timed; the line through both separates what grows with
+    the batch from what does not (the optimizer).
     """
     target = devices.pick(device)
-    workers = min(torch.get_num_threads(), recipe.training.batch) if target.type == "cpu" else 1
+    threads = min(torch.get_num_threads(), recipe.training.batch) if target.type == "cpu" else 1
     random = np.random.default_rng(0)
     ids = random.integers(4, recipe.tokenizer.vocab_size, 64 * recipe.model.context).astype(np.uint16)
     blocks = Blocks(TokenStore(ids, np.array([0, len(ids)])), recipe.model.context, 0)
@@ -59,16 +61,16 @@ def seconds_per_step(recipe: Recipe, device: str = "auto") -> float:
         small = {"training.batch": batch, "training.accumulate": 1, "training.steps": 1_000_000}
         return _seconds_per_step(Trainer(recipe.with_(**small), blocks, target))
 
-    one, three = timed(workers), timed(3 * workers)
+    one, three = timed(threads), timed(3 * threads)
     per_round = max((three - one) / 2, one / 10)
-    return max(0.0, one - per_round) + recipe.training.batch / workers * per_round
+    return max(0.0, one - per_round) + recipe.training.batch / threads * per_round
 
 
 def memory_bytes(recipe: Recipe) -> int:
     """Estimate a training step's memory: weights, gradients, two moments, and a micro-batch's activations.
 
     Activations are counted as float32 values kept for the backward pass: per layer about 14 of width d_model,
-    4 of width d_mlp and half a context of probabilities for each head, and the logits three times.
+    4 of width d_mlp and half a context of probabilities per head, and three times the logits.
     """
     shape = recipe.model
     positions = recipe.training.batch // recipe.training.accumulate * shape.context
@@ -78,10 +80,10 @@ def memory_bytes(recipe: Recipe) -> int:
 
 
 def _seconds_per_step(trainer: Trainer) -> float:
-    for _ in range(WARM):
+    for _ in range(WARMUP_STEPS):
         trainer.step()
     times = []
-    for _ in range(TIMED):
+    for _ in range(TIMED_STEPS):
         started = time.perf_counter()
         trainer.step()[0].item()
         times.append(time.perf_counter() - started)

@@ -1,7 +1,10 @@
-"""One step of training after another; nothing here knows of files."""
+"""One training step after another; nothing here knows about files of a run."""
 
+import gc
+import inspect
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,21 +14,18 @@ from aurelius import device as devices
 from aurelius.config.recipe import Recipe
 from aurelius.data.blocks import Blocks
 from aurelius.data.device_blocks import DeviceBlocks
-from aurelius.errors import (
-    MemoryExhausted,
-    ModelError,
-    RecipeError,
-    first_line,
-)
+from aurelius.errors import MemoryExhausted, ModelError, RecipeError, first_line
 from aurelius.model.hf_folder import LlamaFolder
 from aurelius.model.llama import Llama
 from aurelius.special_tokens import IGNORE_INDEX
-from aurelius.training.cpu_threads import Workers
-from aurelius.training.cuda_graph import Captured, compiled
+from aurelius.training.cpu_threads import ThreadTeam
+from aurelius.training.cuda_graph import GraphedUpdate, compile_on_cuda
 from aurelius.training.distributed import World
 from aurelius.training.optim import registry as optimizers
-from aurelius.training.optim.how import How
-from aurelius.training.schedule import rate
+from aurelius.training.optim.options import StepOptions
+from aurelius.training.schedule import learning_rate_share
+
+FRACTION_FOR_STEP = 0.8  # of a GPU's memory, when micro-batches are sized; the rest is for everything else
 
 
 class Trainer:
@@ -41,182 +41,195 @@ class Trainer:
         blocks: Blocks,
         device: torch.device,
         world: World | None = None,
-        recorded: bool = True,
+        graphed: bool = True,
         bf16: bool | None = None,
     ):
-        """Begin a training.
+        """Set up a training at step 0.
 
         Args:
-            recipe: its ``[model]`` and ``[training]`` are read, and ``tokenizer.vocab_size``.
-            blocks: what to train on.
-            device: where.
-            world: the processes that train together.
-            recorded: compile the step and record it as a CUDA graph, on one GPU that no process shares.
+            recipe: its ``[model]``, ``[training]`` and ``[optimizer]`` are used, and
+            ``tokenizer.vocab_size``. blocks: the training data. device: where to train. world: the processes
+            that train together. graphed: on a single GPU, compile the step and record it as a CUDA graph.
             bf16: matrix products in bf16; by default on CUDA.
         """
-        self.recipe, self.device, self.world = recipe.training, device, world or World(alone=True)
+        self.recipe, self.device, self.world = recipe.training, device, world or World(single=True)
         if self.recipe.batch % self.world.size:
             raise RecipeError(
                 f"{self.world.size} processes cannot share training.batch {self.recipe.batch} evenly; "
-                "start another number of them, or change the batch"
+                "start a different number of them, or change the batch"
             )
         self.share = self.recipe.batch // self.world.size
-        self.pieces = pieces(self.recipe.accumulate, self.share, self.world.size)
+        self.micro_batches = micro_batches(self.recipe.accumulate, self.share, self.world.size)
         self.begin = blocks.store.special.begin if self.recipe.attention == "story" else None
-        self.feed = DeviceBlocks(blocks, device)
+        self.data = DeviceBlocks(blocks, device)
         with devices.memory_errors(f"The model has {recipe.parameters:,} parameters: make it smaller"):
             self.model = Llama(recipe.model, recipe.tokenizer.vocab_size)
             self.model.initialise(self.recipe.seed)
             self.model.to(device)
         self.bf16 = device.type == "cuda" if bf16 is None else bf16
-        recorded = recorded and device.type == "cuda" and self.world.size == 1
+        graphed = graphed and device.type == "cuda" and self.world.size == 1
         count = min(torch.get_num_threads(), self.share)
-        shared = device.type == "cpu" and self.world.size == 1 and count > 1
-        self.workers = Workers(count) if shared else None
-        self.optimizers = optimizers.build(self.model, self.recipe, How(recorded, self.workers, self.bf16))
+        threaded = device.type == "cpu" and self.world.size == 1 and count > 1
+        self.threads = ThreadTeam(count) if threaded else None
+        options = StepOptions(graphed, self.threads, self.bf16)
+        self.optimizers = optimizers.build(self.model, recipe.optimizer, options)
         self.done = 0  # steps
         self._loss = (
-            compiled(self.model.loss, device) if recorded else _shared(self.model, device, self.world)
+            compile_on_cuda(self.model.loss, device)
+            if graphed
+            else _distributed_loss(self.model, device, self.world)
         )
-        self._update = Captured(self._plain_update, self._state) if recorded else self._plain_update
+        self._update = GraphedUpdate(self._eager_update, self._state) if graphed else self._eager_update
 
-    def begin_with(self, path: Path) -> None:
-        """Take the weights of a Hugging Face folder.
+    def load_weights(self, path: Path) -> None:
+        """Start from the weights of a Hugging Face folder.
 
         Raises:
-            ModelError, RunError, TokenizerError: see `LlamaFolder.read`; its shape is not the recipe's.
+            ModelError, RunError, TokenizerError: see `LlamaFolder.read`; or its shape is not the recipe's.
         """
-        found = LlamaFolder.read(path)
-        if (found.shape, found.vocab_size) != (self.model.shape, self.model.vocab_size):
-            raise ModelError(f"{path} (training.start) has another shape than the recipe")
-        self.model.load_state_dict({name: torch.from_numpy(value) for name, value in found.weights.items()})
+        folder = LlamaFolder.read(path)
+        if (folder.shape, folder.vocab_size) != (self.model.shape, self.model.vocab_size):
+            raise ModelError(f"{path} has another shape than the recipe; training cannot start from it")
+        self.model.load_state_dict({name: torch.from_numpy(value) for name, value in folder.weights.items()})
 
     def step(self) -> tuple[Tensor, Tensor]:
-        """Train on the next ``batch`` blocks; return the loss (nats a token) and the gradient's norm.
+        """Train on the next ``batch`` blocks; return the loss (nats per token) and the gradient norm.
 
         Both stay on the device, so that a GPU need not be waited for; a norm that is not finite means that
-        the weights are spoilt.
+        the weights are ruined.
 
         Raises:
-            MemoryExhausted: the batch does not fit; the message says what to change.
+            MemoryExhausted: the batch does not fit in memory; the message says what to change.
         """
-        optimizers.set_rate(self.optimizers, rate(self.done, self.recipe))
+        optimizers.set_learning_rate(self.optimizers, learning_rate_share(self.done, self.recipe))
         try:
-            with devices.memory_errors(""), self.workers.alone() if self.workers else nullcontext():
-                inputs, targets = self.feed.batch(self.done * self.recipe.batch, self.recipe.batch)
+            with devices.memory_errors(""), self._idle_torch_threads():
+                inputs, targets = self.data.batch(self.done * self.recipe.batch, self.recipe.batch)
                 count = (targets != IGNORE_INDEX).sum().clamp(min=1)
-                mine = slice(self.world.rank * self.share, (self.world.rank + 1) * self.share)
-                found = self._update(inputs[mine], targets[mine], count)
+                own = slice(self.world.rank * self.share, (self.world.rank + 1) * self.share)
+                figures = self._update(inputs[own], targets[own], count)
         except MemoryExhausted as error:
             problem = str(error)
         else:
             self.done += 1
-            return found
-        # Not where the error is handled, which holds on to what the step had in memory.
-        raise MemoryExhausted(f"{problem}{self._advice()}")
+            return figures
+        # Outside the handler, which would keep alive what the step had in memory.
+        raise MemoryExhausted(f"{problem}{self._memory_advice()}")
 
-    def _advice(self) -> str:
-        """Say what would fit a memory that a step did not."""
-        # Several processes cannot try it out together: not all of them are here.
-        number = "=N" if self.world.size > 1 else f"={self.fit()}, which fits"
+    def _idle_torch_threads(self):
+        return self.threads.without_torch_threads() if self.threads else nullcontext()
+
+    def _memory_advice(self) -> str:
+        """Say which micro-batches would fit in memory after a step did not."""
+        # Several processes cannot try it out together: not all of them failed.
+        number = "=N" if self.world.size > 1 else f"={self.shrink_micro_batches()}, which fits"
         return (
-            f"The step's {self.recipe.batch} blocks need less, and train the same, in more pieces than the "
-            f"{self.recipe.accumulate} of now: --set training.accumulate{number}, or --auto-batch"
+            f"The step's {self.recipe.batch} sequences need less memory, and train the same, in more "
+            f"micro-batches than the present {self.recipe.accumulate}: --set training.accumulate{number}, "
+            "or --auto-batch"
         )
 
-    def _plain_update(self, inputs: Tensor, targets: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-        loss = self._gradients(inputs, targets, count)
-        limit = self.recipe.clip or float("inf")
+    def _eager_update(self, inputs: Tensor, targets: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+        loss = self._accumulate_gradients(inputs, targets, count)
+        limit = self.recipe.gradient_clip or float("inf")
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()
         return self.world.sum(loss), norm
 
-    def _gradients(self, inputs: Tensor, targets: Tensor, count: Tensor, share: bool = True) -> Tensor:
+    def _accumulate_gradients(
+        self, inputs: Tensor, targets: Tensor, count: Tensor, synchronise: bool = True
+    ) -> Tensor:
         """Add up the gradients of this process's blocks; return their part of the loss.
 
-        With ``share`` the last piece adds those of the other processes.
+        With ``synchronise`` the last micro-batch adds those of the other processes.
         """
-        if self.workers:
-            return self._gradients_by_workers(inputs, targets, count, self.workers)
+        if self.threads:
+            return self._accumulate_with_threads(inputs, targets, count, self.threads)
         loss = torch.zeros((), device=self.device)
-        last = self.pieces - 1 if share else None
-        for number, (ids, wanted) in enumerate(
-            zip(inputs.chunk(self.pieces), targets.chunk(self.pieces), strict=True)
-        ):
+        last = self.micro_batches - 1 if synchronise else None
+        chunks = zip(inputs.chunk(self.micro_batches), targets.chunk(self.micro_batches), strict=True)
+        for number, (ids, wanted) in enumerate(chunks):
             if isinstance(self._loss, DistributedDataParallel):
                 self._loss.require_backward_grad_sync = number == last
             with devices.precision(self.device, self.bf16):
                 part = self._loss(ids, wanted, self.begin) / count
-            # The processes' gradients are averaged, and their sum is wanted.
+            # DistributedDataParallel averages the gradients, but their sum is needed.
             (part * self.world.size).backward()
             loss += part.detach()
         return loss
 
-    def _gradients_by_workers(
-        self, inputs: Tensor, targets: Tensor, count: Tensor, workers: Workers
+    def _accumulate_with_threads(
+        self, inputs: Tensor, targets: Tensor, count: Tensor, threads: ThreadTeam
     ) -> Tensor:
-        """Do the same with workers, who take a part of a piece each.
+        """Do the same with threads that each compute a part of a micro-batch.
 
-        What they find is added up in the order of the blocks, so every run has the same sums.
+        The results are added up in the order of the blocks, so that every run has the same sums.
         """
         parameters = list(self.model.parameters())
 
-        def part(ids: Tensor, wanted: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        def gradients_of(ids: Tensor, wanted: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
             loss = self.model.loss(ids, wanted, self.begin) / count
             return loss.detach(), torch.autograd.grad(loss, parameters)
 
-        parts = min(self.pieces * workers.count, len(inputs))
+        parts = min(self.micro_batches * threads.count, len(inputs))
         loss = torch.zeros(())
-        each = workers.map(part, inputs.tensor_split(parts), targets.tensor_split(parts))
-        for part_loss, gradients in each:
+        results = threads.map(gradients_of, inputs.tensor_split(parts), targets.tensor_split(parts))
+        for part_loss, gradients in results:
             loss += part_loss
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
         return loss
 
-    def fit(self) -> int:
-        """Raise ``accumulate`` until a step's pieces fit the memory, and return it; nothing is trained.
+    def shrink_micro_batches(self) -> int:
+        """Split steps into more micro-batches until one fits in memory; return ``accumulate``.
 
         Raises:
-            MemoryExhausted: not even the smallest pieces fit.
+            MemoryExhausted: not even the smallest micro-batches fit.
         """
-        while not self._fits():
-            self.pieces = _at_least(self.pieces + 1, self.share)
-        self.pieces = self.world.highest(self.pieces)
-        return self.pieces * self.world.size
+        while problem := self._try_gradients():
+            # By now the handler has let go of the failed attempt's tensors; reference cycles have not.
+            gc.collect()
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            if self.micro_batches == self.share:
+                raise MemoryExhausted(problem)
+            self.micro_batches = _divisor_from(self.micro_batches + 1, self.share)
+        self.micro_batches = self.world.highest(self.micro_batches)
+        return self.micro_batches * self.world.size
 
-    def _fits(self) -> bool:
-        """Try the gradients of this process's share, with a fifth of a GPU's memory left for the rest."""
+    def _try_gradients(self) -> str | None:
+        """Compute the gradients of this process's share once; return what the memory refused, if anything."""
         try:
             if self.device.type == "cuda":
-                torch.cuda.set_per_process_memory_fraction(0.8)
-            with devices.memory_errors("Even the smallest pieces are too much: make the model smaller"):
-                inputs, targets = self.feed.batch(0, self.share)
-                self._gradients(inputs, targets, torch.ones((), device=self.device), share=False)
-        except MemoryExhausted:
-            if self.pieces == self.share:
-                raise
-            return False
+                torch.cuda.set_per_process_memory_fraction(FRACTION_FOR_STEP)
+            with devices.memory_errors(
+                "Even the smallest micro-batches are too much: make the model smaller"
+            ):
+                inputs, targets = self.data.batch(0, self.share)
+                count = torch.ones((), device=self.device)
+                self._accumulate_gradients(inputs, targets, count, synchronise=False)
+        except MemoryExhausted as error:
+            return str(error)
         finally:
             if self.device.type == "cuda":
                 torch.cuda.set_per_process_memory_fraction(1.0)
             for optimizer in self.optimizers:
                 optimizer.zero_grad()
-        return True
+        return None
 
     def logits(self, ids: Tensor) -> Tensor:
         """Map ids [B, T] to float32 logits [B, T, V], for validation."""
         return self.model(ids.to(self.device), begin=self.begin)
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Return everything beside weights that the next step depends on, as tensors."""
-        found = optimizers.state_tensors(self.model, self.optimizers)
-        found["/rng_cpu"] = torch.get_rng_state()
+    def state_tensors(self) -> dict[str, Tensor]:
+        """Return everything except weights that the next step depends on, as tensors on the CPU."""
+        tensors = optimizers.state_tensors(self.model, self.optimizers)
+        tensors["/rng_cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
-            found["/rng_cuda"] = torch.cuda.get_rng_state(self.device)
-        return {name: tensor.detach().cpu().contiguous() for name, tensor in found.items()}
+            tensors["/rng_cuda"] = torch.cuda.get_rng_state(self.device)
+        return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
     def restore(self, weights: dict[str, Tensor], tensors: dict[str, Tensor], done: int) -> None:
         """Continue from a checkpoint after ``done`` steps.
@@ -232,8 +245,8 @@ class Trainer:
             if cuda is not None and self.device.type == "cuda":
                 torch.cuda.set_rng_state(cuda, self.device)
             optimizers.load_state_tensors(self.model, self.optimizers, tensors)
-            if isinstance(self._update, Captured):
-                self._update.forget()
+            if isinstance(self._update, GraphedUpdate):
+                self._update.invalidate()
         except (KeyError, RuntimeError) as error:
             raise ModelError(f"the checkpoint of step {done} does not fit: {first_line(error)}") from None
         self.done = done
@@ -244,8 +257,8 @@ class Trainer:
         return [*(p.detach() for p in self.model.parameters()), *state.values()]
 
 
-class _Loss(nn.Module):
-    """What `DistributedDataParallel` can wrap: a module whose forward is the loss."""
+class _LossModule(nn.Module):
+    """A module whose forward pass is the loss, which `DistributedDataParallel` can wrap."""
 
     def __init__(self, model: Llama):
         super().__init__()
@@ -255,25 +268,29 @@ class _Loss(nn.Module):
         return self.model.loss(ids, targets, begin)
 
 
-def _shared(model: Llama, device: torch.device, world: World):
+def _distributed_loss(model: Llama, device: torch.device, world: World):
     if world.size == 1:
         return model.loss
-    module = _Loss(model)
-    # The table of the rotary embedding never changes; DDP would send it round at every step.
-    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, ["model.rope"])
+    # The only buffer, the table of the rotary embedding, never changes. PyTorch 2.13 renamed the option.
+    parameters = inspect.signature(DistributedDataParallel).parameters
+    option = "forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers"
+    options: dict[str, Any] = {option: False}
     return DistributedDataParallel(
-        module, device_ids=[device.index] if device.type == "cuda" else None, gradient_as_bucket_view=True
+        _LossModule(model),
+        device_ids=[device.index] if device.type == "cuda" else None,
+        gradient_as_bucket_view=True,
+        **options,
     )
 
 
-def pieces(accumulate: int, share: int, processes: int) -> int:
-    """Return how many micro-batches a process cuts its share of a step's blocks into.
+def micro_batches(accumulate: int, share: int, processes: int) -> int:
+    """Return how many micro-batches a process splits its share of a step into.
 
-    With accumulate 4 and two processes each cuts its share in two.
+    With accumulate 4 and two processes, each splits its share in two.
     """
-    return _at_least(-(-accumulate // processes), share)
+    return _divisor_from(-(-accumulate // processes), share)
 
 
-def _at_least(pieces: int, share: int) -> int:
-    """Return the smallest divisor of ``share`` that is ``pieces`` or more."""
-    return next(n for n in range(min(pieces, share), share + 1) if share % n == 0)
+def _divisor_from(least: int, share: int) -> int:
+    """Return the smallest divisor of ``share`` that is at least ``least``."""
+    return next(n for n in range(min(least, share), share + 1) if share % n == 0)

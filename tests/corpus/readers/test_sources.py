@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aurelius.config.sections import CorpusRecipe
+from aurelius.config.settings import CorpusSettings
 from aurelius.corpus import storyteller
 from aurelius.corpus.readers import reader, sources
 from aurelius.corpus.readers.reader import ReadOptions
@@ -61,7 +61,7 @@ def test_real_samples_have_the_stories_their_readme_counts(train_sample: Path, v
 
 
 def test_the_storyteller_is_a_source_with_a_cap():
-    source = open_source(CorpusRecipe(stories=5))
+    source = open_source(CorpusSettings(stories=5))
     assert source.count == 5 and len(list(source.stories)) == 5
 
 
@@ -156,13 +156,13 @@ def test_missing_files_folders_and_columns(tmp_path: Path):
 @pytest.mark.parametrize("name", ["hf:", "hf:owner", "hf:owner/data", "hf:owner/data/", "hf:/data/file"])
 def test_incomplete_hub_names(name: str):
     with pytest.raises(CorpusError, match="hf:owner/dataset/file"):
-        open_source(CorpusRecipe(source=name))
+        open_source(CorpusSettings(source=name))
 
 
 def test_several_sources_are_read_one_after_the_other(tmp_path: Path):
     (tmp_path / "a.txt").write_text("One.\n<|endoftext|>\nTwo.\n")
     (tmp_path / "b.jsonl").write_text('{"text": "Three."}\n')
-    recipe = CorpusRecipe(source=[str(tmp_path / "a.txt"), str(tmp_path / "b.jsonl")])
+    recipe = CorpusSettings(source=[str(tmp_path / "a.txt"), str(tmp_path / "b.jsonl")])
     source = open_source(recipe)
     assert list(source.stories) == ["One.", "Two.", "Three."]
     assert [path.name for path in source.files] == ["a.txt", "b.jsonl"]
@@ -197,7 +197,7 @@ def test_folders_and_patterns_are_read_in_order(tmp_path: Path):
     (tmp_path / "README.md").write_text("not read")
     assert documents(tmp_path) == ["Story a.txt.", "Story b.txt.", "Story deep/c.txt."]
     assert documents(tmp_path / "?.txt") == ["Story a.txt.", "Story b.txt."]
-    source = open_source(CorpusRecipe(source=str(tmp_path)))
+    source = open_source(CorpusSettings(source=str(tmp_path)))
     assert [path.name for path in source.files] == ["a.txt", "b.txt", "c.txt"]
 
 

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from aurelius.config.recipe import Recipe
 from aurelius.model.llama import Llama
-from aurelius.training.cpu_threads import Workers
-from aurelius.training.optim.muon import Cut, Muon, join_heads, orthogonal, split_heads
+from aurelius.training.cpu_threads import ThreadTeam
+from aurelius.training.optim.muon import HeadGrid, Muon, join_heads, orthogonal, split_heads
 from aurelius.training.optim.registry import build
 
 
@@ -40,13 +40,13 @@ def test_muon_is_pytorchs_up_to_its_bf16():
         assert pairs[0].state[a]["momentum_buffer"].allclose(pairs[1].state[b]["momentum_buffer"])
 
 
-@pytest.mark.parametrize("workers", [None, Workers(2)])
-def test_each_head_is_orthogonalised_separately(workers: Workers | None):
+@pytest.mark.parametrize("workers", [None, ThreadTeam(2)])
+def test_each_head_is_orthogonalised_separately(workers: ThreadTeam | None):
     """As if it were a parameter of its own, whether heads are stacked below or next to each other."""
 
-    def trained(values: list[torch.Tensor], cut: Cut, turned: bool = False) -> list[torch.Tensor]:
+    def trained(values: list[torch.Tensor], cut: HeadGrid, turned: bool = False) -> list[torch.Tensor]:
         parameters = [torch.nn.Parameter(value.clone()) for value in values]
-        optimizer = Muon([{"params": parameters, "cut": cut}], 0.02, 0.1, 0.95, workers)
+        optimizer = Muon([{"params": parameters, "heads": cut}], 0.02, 0.1, 0.95, workers)
         for step in range(3):
             gradient = torch.randn(16, 16, generator=torch.Generator().manual_seed(step))
             parts = gradient.mT if turned else gradient
@@ -75,9 +75,9 @@ def test_heads_are_put_back_where_they_were(down: int, across: int, rows: int, c
 def test_the_heads_of_a_model(tiny: Recipe):
     """Queries and the output have 4 heads, keys and values 2; the MLP has none."""
     model = Llama(tiny.model, 420)
-    muon = build(model, tiny.training)[0]
+    muon = build(model, tiny.optimizer)[0]
     names = {parameter: name.split(".")[-2] for name, parameter in model.named_parameters()}
-    cuts = {names[p]: group["cut"] for group in muon.param_groups for p in group["params"]}
+    cuts = {names[p]: group["heads"] for group in muon.param_groups for p in group["params"]}
     assert cuts == {
         **{"q_proj": (4, 1), "k_proj": (2, 1), "v_proj": (2, 1), "o_proj": (1, 4)},
         **{"gate_proj": (1, 1), "up_proj": (1, 1), "down_proj": (1, 1)},

@@ -7,7 +7,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from aurelius.config.sections import CorpusRecipe
+from aurelius.config.settings import CorpusSettings
 from aurelius.corpus import storyteller
 from aurelius.corpus.readers.formats import READERS, open_file, readable, suffix_of
 from aurelius.corpus.readers.hub import download, on_hub
@@ -38,7 +38,7 @@ class Source:
             yield batch
 
 
-def open_source(recipe: CorpusRecipe) -> Source:
+def open_source(recipe: CorpusSettings) -> Source:
     """Open what ``recipe.source`` names; several sources are read one after another.
 
     Raises:
@@ -88,7 +88,7 @@ def _chain(parts: list[Source]) -> Source:
     )
 
 
-def _open(name: str, recipe: CorpusRecipe) -> list[Source]:
+def _open(name: str, recipe: CorpusSettings) -> list[Source]:
     if name == "storyteller":
         count = recipe.stories or STORYTELLER_STORIES
         return [Source("storyteller", "built in", storyteller.stories(count, recipe.seed), count=count)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from aurelius.inference.models import TransformersModel
+from aurelius.inference.transformers_model import TransformersModel
 from aurelius.parity.runtime import Answers, Runtime, Task
 
 

@@ -1,1 +1,1 @@
-"""The optimizers."""
+"""The optimizers, one module each, named after their settings in `config.optimizers`."""

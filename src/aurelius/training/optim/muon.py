@@ -9,24 +9,24 @@ from torch import _foreach_add_ as add_  # pyright: ignore[reportPrivateImportUs
 from torch import _foreach_lerp_ as lerp_  # pyright: ignore[reportPrivateImportUsage]
 from torch import _foreach_mul_ as multiply_  # pyright: ignore[reportPrivateImportUsage]
 
-from aurelius.config.sections import TrainingRecipe
+from aurelius.config.optimizers import MuonSettings
 from aurelius.model.llama import Llama
-from aurelius.training.cpu_threads import Workers
-from aurelius.training.optim import adamw
-from aurelius.training.optim.how import How
+from aurelius.training.cpu_threads import ThreadTeam
+from aurelius.training.optim.adamw import adamw
+from aurelius.training.optim.options import StepOptions
 
 ITERATIONS = 5
 COEFFICIENTS = (3.4445, -4.775, 2.0315)  # K. Jordan 2024, https://kellerjordan.github.io/posts/muon/
 
-Cut = tuple[int, int]  # how many heads a matrix stacks below and next to each other
+HeadGrid = tuple[int, int]  # how many heads a matrix stacks below and next to each other
 
 
 class Muon(torch.optim.Optimizer):
     """Momentum with orthogonalised updates, for matrices (Jordan 2024).
 
-    The rule is that of `torch.optim.Muon`, applied to each head separately where a parameter group is ``cut``
-    into heads. Matrices of one shape, lying or standing, are orthogonalised in one batch; on a CPU the
-    ``workers`` share it. The products run in float32 unless ``bf16``: few CPUs multiply bf16 natively.
+    The rule is that of `torch.optim.Muon`, applied to each head separately if a parameter group has a grid of
+    ``heads``. Matrices of one shape, transposed or not, are orthogonalised in one batch; on a CPU the
+    ``threads`` share it. Products run in float32 unless ``bf16``: few CPUs multiply bf16 natively.
     """
 
     def __init__(
@@ -35,12 +35,12 @@ class Muon(torch.optim.Optimizer):
         lr: float,
         weight_decay: float,
         momentum: float,
-        workers: Workers | None = None,
+        threads: ThreadTeam | None = None,
         bf16: bool = False,
     ):
-        defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "cut": (1, 1)}
+        defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "heads": (1, 1)}
         super().__init__(matrices, defaults)
-        self.workers, self.bf16 = workers, bf16
+        self.threads, self.bf16 = threads, bf16
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -57,47 +57,47 @@ class Muon(torch.optim.Optimizer):
             lerp_(gradients, averages, group["momentum"])  # Nesterov momentum
             multiply_(matrices, 1 - group["lr"] * group["weight_decay"])
             for p, gradient in zip(matrices, gradients, strict=True):
-                heads = split_heads(gradient, group["cut"])
+                heads = split_heads(gradient, group["heads"])
                 by_shape.setdefault(heads.shape[1:], []).append((p, group, heads))
-        parts = [part for alike in by_shape.values() for part in self._shares(alike)]
+        parts = [part for group in by_shape.values() for part in self._shares(group)]
         stacks = [torch.cat([heads for _, _, heads in part]) for part in parts]
-        each = self.workers.map if self.workers else map
+        each = self.threads.map if self.threads else map
         for part, updates in zip(parts, each(self._orthogonal, stacks), strict=True):
             pieces = updates.split([len(heads) for _, _, heads in part])
             changes = [
-                join_heads(piece, p.shape, group["cut"])
+                join_heads(piece, p.shape, group["heads"])
                 for piece, (p, group, _) in zip(pieces, part, strict=True)
             ]
             scales = [max(1, p.shape[0] / p.shape[1]) ** 0.5 for p, _, _ in part]
             multiply_(changes, scales)
-            multiply_(changes, -part[0][1]["lr"])  # every group has the same
+            multiply_(changes, -part[0][1]["lr"])  # the same for every group
             add_([p for p, _, _ in part], changes)
 
     def _shares(self, matrices: list[Any]) -> Iterable[list[Any]]:
-        size = -(-len(matrices) // self.workers.count) if self.workers else len(matrices)
+        size = -(-len(matrices) // self.threads.count) if self.threads else len(matrices)
         return (matrices[first : first + size] for first in range(0, len(matrices), size))
 
     def _orthogonal(self, stack: Tensor) -> Tensor:
         return orthogonal(stack, self.bf16)
 
 
-def split_heads(matrix: Tensor, cut: Cut) -> Tensor:
+def split_heads(matrix: Tensor, grid: HeadGrid) -> Tensor:
     """Return the heads of a matrix [R, C] as matrices [heads, rows, columns] with rows <= columns."""
-    down, across = cut
+    down, across = grid
     heads = matrix.unflatten(1, (across, -1)).unflatten(0, (down, -1)).transpose(1, 2).flatten(0, 1)
     return heads.mT if heads.shape[1] > heads.shape[2] else heads
 
 
-def join_heads(heads: Tensor, shape: torch.Size, cut: Cut) -> Tensor:
+def join_heads(heads: Tensor, shape: torch.Size, grid: HeadGrid) -> Tensor:
     """Undo `split_heads` for a matrix of ``shape``."""
-    down, across = cut
+    down, across = grid
     if shape[0] // down > shape[1] // across:
         heads = heads.mT
     return heads.unflatten(0, (down, across)).transpose(1, 2).reshape(shape)
 
 
 def orthogonal(matrices: Tensor, bf16: bool = False) -> Tensor:
-    """Return about U Vᵀ of the singular value decomposition of each matrix [N, R, C], R <= C.
+    """Return approximately U Vᵀ of the singular value decomposition of each matrix [N, R, C], R <= C.
 
     The quintic Newton-Schulz iteration; singular values end between about 0.7 and 1.2. Source: Jordan 2024
     (see COEFFICIENTS).
@@ -110,8 +110,8 @@ def orthogonal(matrices: Tensor, bf16: bool = False) -> Tensor:
             gram = x @ x.mT
             x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
         return x.to(matrices.dtype)
-    # The same on the small Gram matrix alone, with one product by x at the end: a quarter less work. It needs
-    # twice the digits, which float32 has and bf16 does not.
+    # The same on the small Gram matrix, with a single product with x at the end: a quarter less work. It
+    # needs twice the digits, which float32 has and bf16 does not.
     gram = x @ x.mT
     total = gram
     for step in range(ITERATIONS):
@@ -123,18 +123,24 @@ def orthogonal(matrices: Tensor, bf16: bool = False) -> Tensor:
     return total @ x
 
 
-def build(model: Llama, recipe: TrainingRecipe, how: How) -> list[torch.optim.Optimizer]:
+def build(model: Llama, settings: MuonSettings, options: StepOptions) -> list[torch.optim.Optimizer]:
     """Return Muon for the matrices of the layers, and AdamW for the other parameters."""
     heads, kv_heads = model.shape.heads, model.shape.kv_heads
-    cuts = {"q_proj": (heads, 1), "k_proj": (kv_heads, 1), "v_proj": (kv_heads, 1), "o_proj": (1, heads)}
-    by_cut: dict[Cut, list[Tensor]] = {}
+    grids = {"q_proj": (heads, 1), "k_proj": (kv_heads, 1), "v_proj": (kv_heads, 1), "o_proj": (1, heads)}
+    by_grid: dict[HeadGrid, list[Tensor]] = {}
     for name, parameter in model.model.layers.named_parameters():
         if parameter.ndim == 2:
-            by_cut.setdefault(cuts.get(name.split(".")[-2], (1, 1)), []).append(parameter)
-    groups = [{"params": parameters, "cut": cut} for cut, parameters in by_cut.items()]
+            by_grid.setdefault(grids.get(name.split(".")[-2], (1, 1)), []).append(parameter)
+    groups = [{"params": parameters, "heads": grid} for grid, parameters in by_grid.items()]
     muon = Muon(
-        groups, recipe.muon_learning_rate, recipe.weight_decay, recipe.momentum, how.workers, how.bf16
+        groups,
+        settings.learning_rate,
+        settings.weight_decay,
+        settings.momentum,
+        options.threads,
+        options.bf16,
     )
     matrices = {p for group in groups for p in group["params"]}
     rest = {name: p for name, p in model.named_parameters() if p not in matrices}
-    return [muon, adamw.of(rest, recipe, how)]
+    betas = (settings.beta1, settings.beta2)
+    return [muon, adamw(rest, settings.adamw_learning_rate, betas, settings.weight_decay, options)]

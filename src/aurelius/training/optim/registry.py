@@ -1,7 +1,4 @@
-"""The optimizers by name, and what training does with any of them: learning rates and checkpoints.
-
-To add one: a module here with a ``build`` function, and a line in OPTIMIZERS.
-"""
+"""Building a recipe's optimizers, and what training does with any of them: learning rates and checkpoints."""
 
 from collections.abc import Iterable, Iterator
 from importlib import import_module
@@ -10,32 +7,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aurelius.config.sections import TrainingRecipe
+from aurelius.config.optimizers import OptimizerSettings
 from aurelius.model.llama import Llama
-from aurelius.training.optim.how import How
-
-OPTIMIZERS = {
-    "muon": "aurelius.training.optim.muon",
-    "adamw": "aurelius.training.optim.adamw",
-}
+from aurelius.training.optim.options import StepOptions
 
 
-def build(model: Llama, recipe: TrainingRecipe, how: How = How()) -> list[torch.optim.Optimizer]:  # noqa: B008
+def build(
+    model: Llama, settings: OptimizerSettings, options: StepOptions | None = None
+) -> list[torch.optim.Optimizer]:
     """Return the optimizers of ``model``'s parameters; each group keeps its peak learning rate as ``peak``.
 
-    Where steps are captured, learning rates are tensors, which a replay reads.
+    If steps are captured, learning rates are tensors, which a replay reads.
     """
-    optimizers: list[torch.optim.Optimizer] = import_module(OPTIMIZERS[recipe.optimizer]).build(
-        model, recipe, how
-    )
+    options = options or StepOptions()
+    module = import_module(f"aurelius.training.optim.{settings.name}")
+    optimizers: list[torch.optim.Optimizer] = module.build(model, settings, options)
     for group in groups(optimizers):
         group["peak"] = group["lr"]
-        if how.capturable:
+        if options.capturable:
             group["lr"] = torch.tensor(group["peak"], device=model.model.embed_tokens.weight.device)
     return optimizers
 
 
-def set_rate(optimizers: Iterable[torch.optim.Optimizer], share: float) -> None:
+def set_learning_rate(optimizers: Iterable[torch.optim.Optimizer], share: float) -> None:
     """Set the learning rate of every group to ``share`` of its peak."""
     for group in groups(optimizers):
         if isinstance(group["lr"], Tensor):

@@ -1,6 +1,11 @@
-"""The sections of a recipe: every field with its default, its meaning and unit, and what is allowed."""
+"""The sections of a recipe: every field with its default, its meaning and unit, and what is allowed.
 
-from typing import Annotated, Literal
+A field decides the result unless it is declared with `operational`, which only says how a run is operated.
+A field whose default changes after its introduction keeps the first one as ``introduced``: that is what an
+older run without the field used.
+"""
+
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -11,13 +16,33 @@ Name = Annotated[str, Field(min_length=1)]
 CleaningStep = Literal["mojibake", "characters", "quotes", "paragraphs", "story", "english", "cut"]
 
 
-class Part(BaseModel):
+class Section(BaseModel):
     """A section of a recipe."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-class CorpusRecipe(Part):
+def operational(**field: Any) -> Any:
+    """Declare a field that may change on an existing run: it does not decide the result."""
+    return Field(json_schema_extra={"operational": True}, **field)
+
+
+def is_operational(section: type[Section], key: str) -> bool:
+    """Whether a field only says how a run is operated."""
+    extra = section.model_fields[key].json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get("operational"))
+
+
+def introduced_default(section: type[Section], key: str) -> Any:
+    """Return the value that a run made before the field existed has for it."""
+    field = section.model_fields[key]
+    extra = field.json_schema_extra
+    if isinstance(extra, dict) and "introduced" in extra:
+        return extra["introduced"]
+    return field.get_default(call_default_factory=True)
+
+
+class CorpusSettings(Section):
     """Where the stories come from, and which are kept."""
 
     source: Name | list[Name] = Field(
@@ -27,38 +52,40 @@ class CorpusRecipe(Part):
         "of them",
     )
     column: str = Field(
-        default="text", min_length=1, description="the column or key with the text (parquet, json, jsonl)"
+        default="text", min_length=1, description="column or key with the text (parquet, json, jsonl)"
     )
     encoding_errors: Literal["strict", "replace"] = Field(
-        default="strict", description="bytes that are not UTF-8: strict refuses the file, replace puts U+FFFD"
+        default="strict",
+        description="bytes that are not UTF-8: strict refuses the file, replace makes them U+FFFD",
     )
     stories: int = Field(
         default=0,
         ge=0,
-        description="stories kept at most, those held out among them, an even sample; 0 keeps all, of the "
-        "endless storyteller 30,000",
+        description="most stories to keep, a uniform sample, including those held out; 0 keeps all (30,000 "
+        "of the endless storyteller)",
     )
     clean: list[CleaningStep] = Field(
         default=["mojibake", "characters", "story", "english", "cut"],
-        description="what is mended (mojibake, characters, quotes, paragraphs) or refused (story: what is "
-        "none; english; cut: without beginning or end)",
+        description="what is repaired (mojibake, characters, quotes, paragraphs) and what is dropped (story: "
+        "what is not a story; english: other languages; cut: truncated stories)",
     )
-    near: Literal["drop", "together", "keep"] = Field(
+    near_duplicates: Literal["drop", "together", "keep"] = Field(
         default="drop",
-        description="near duplicates: drop keeps one of each cluster; together keeps all, on one side of the "
-        "split; keep keeps all",
+        description="drop keeps one of each cluster; together keeps all on one side of the split; keep keeps "
+        "all",
     )
     similarity: float = Field(
         default=0.8,
         ge=0.8,
         le=1,
-        description="Jaccard similarity of word 5-grams that makes near duplicates; below, many are missed",
+        description="Jaccard similarity of word 5-grams from which stories are near duplicates",
     )
     valid_source: str = Field(
-        default="", description="stories held out come from here, not from the source; empty: from the split"
+        default="", description="source of the held-out stories; empty: a share of the source's"
     )
     remove_overlap: bool = Field(
-        default=False, description="training stories that repeat one of valid_source, nearly too, are dropped"
+        default=False,
+        description="drop training stories that are duplicates or near duplicates of one in valid_source",
     )
     min_words: int = Field(default=10, ge=1, description="shorter stories are dropped (words)")
     max_words: int = Field(default=2000, ge=1, description="longer stories are dropped (words)")
@@ -77,34 +104,35 @@ class CorpusRecipe(Part):
         return self
 
 
-class TokenizerRecipe(Part):
+class TokenizerSettings(Section):
     """The suffix-space BPE tokenizer: a word carries its trailing space."""
 
     vocab_size: int = Field(
         default=4096,
         le=65536,
-        description="tokens, with 4 special and 256 byte tokens (at most 65536: uint16)",
+        description="tokens, including 4 special and 256 byte tokens (at most 65536: uint16)",
     )
     normalizer: Literal["portable", "reference"] = Field(
         default="portable",
-        description="portable: trailing whitespace becomes one space; reference: the card's rules",
+        description="portable: trailing whitespace becomes one space; reference: the reference card's rules",
     )
     split: Literal["separate", "glued"] = Field(
-        default="separate", description="separate: punctuation is parted from words; glued: it stays on them"
+        default="separate",
+        description="separate: punctuation is separate from words; glued: it is part of them",
     )
     source: str = Field(
         default="",
-        description="a model's folder whose tokenizer is taken (imported: the run's own); empty: none",
+        description="model folder to take the tokenizer from (imported: the run's own); empty: train one",
     )
     stories: int = Field(
         default=200_000,
         ge=1,
-        description="training stories it is learned from, at most; the first, which are an even sample",
+        description="most training stories to train it on; the first ones, which are a uniform sample",
     )
     max_characters: int = Field(
         default=96,
         ge=1,
-        description="the most frequent characters that become tokens; the others are spelt in bytes",
+        description="number of most frequent characters that become tokens; others are spelt in bytes",
     )
 
     @model_validator(mode="after")
@@ -120,7 +148,7 @@ class TokenizerRecipe(Part):
         return self
 
 
-class ModelRecipe(Part):
+class ModelSettings(Section):
     """The shape of the Llama (embeddings tied, no biases)."""
 
     layers: int = Field(ge=1, le=1000, description="transformer layers (num_hidden_layers)")
@@ -133,7 +161,9 @@ class ModelRecipe(Part):
         ge=1, le=2**10, description="key and value heads, a divisor of heads (num_key_value_heads)"
     )
     context: int = Field(
-        ge=8, le=2**20, description="tokens a block and a prompt hold (max_position_embeddings)"
+        ge=8,
+        le=2**20,
+        description="tokens per training block, and at most per prompt and story (max_position_embeddings)",
     )
     rope_theta: float = Field(default=10000.0, gt=0, description="base of the rotary position embedding")
     norm_eps: float = Field(default=1e-5, gt=0, description="epsilon of RMSNorm (rms_norm_eps)")
@@ -150,89 +180,84 @@ class ModelRecipe(Part):
         if self.head_dim % 2:
             raise ValueError(
                 f"head_dim {self.head_dim} (d_model {self.d_model} / heads {self.heads}) is odd; "
-                "the rotary embedding turns pairs"
+                "the rotary embedding rotates pairs"
             )
         if self.heads % self.kv_heads:
             raise ValueError(f"kv_heads {self.kv_heads} does not divide heads {self.heads}")
         return self
 
     def matmul_parameters(self, vocab_size: int) -> int:
-        """Return how many parameters take part in a matrix product for each token (the head included)."""
+        """Return how many parameters take part in matrix products for each token (the head included)."""
         attention = 2 * self.d_model * self.head_dim * (self.heads + self.kv_heads)
         return self.layers * (attention + 3 * self.d_model * self.d_mlp) + vocab_size * self.d_model
 
     def parameters(self, vocab_size: int) -> int:
-        """Return the number of parameters; the embedding is counted once, being tied to the head."""
+        """Return the number of parameters; the embedding, tied to the head, is counted once."""
         return self.matmul_parameters(vocab_size) + (2 * self.layers + 1) * self.d_model
 
 
-class TrainingRecipe(Part):
+class TrainingSettings(Section):
     """How the model is trained."""
 
     steps: int = Field(
         ge=0,
         le=10**9,
-        description="optimizer steps; 0 with start, or with minutes until they are resolved",
+        description="optimizer steps; 0 with start, or with minutes until these are turned into steps",
     )
     start: str = Field(
         default="",
-        description="a model's folder that training begins with (imported: the run's own); empty: none",
+        description="model folder whose weights training starts from (imported: the run's own); empty: none",
     )
     minutes: float = Field(
-        default=0.0, ge=0, le=10**6, description="the budget (minutes) that steps were resolved from; 0: none"
+        default=0.0, ge=0, le=10**6, description="time budget that steps were computed from; 0: none"
     )
     batch: int = Field(
-        default=8, ge=1, le=2**20, description="blocks a step; a step trains on batch x context tokens"
+        default=8, ge=1, le=2**20, description="sequences per step; a step has batch x context tokens"
     )
-    accumulate: int = Field(
-        default=1, ge=1, description="micro-batches a step is cut into, a divisor of batch"
+    accumulate: int = operational(
+        default=1, ge=1, description="micro-batches per step (gradient accumulation), a divisor of batch"
     )
     story_start: float = Field(
         default=0.75,
         ge=0,
         le=1,
-        description="share of the blocks that begin where a story does; the others begin anywhere in one",
+        description="share of the blocks that start with a story; the others start anywhere in one",
     )
     attention: Literal["story", "block"] = Field(
-        default="story", description="how far a token sees back: to the beginning of its story, or its block"
+        default="story", description="what a token attends to: its own story, or the whole block before it"
     )
-    optimizer: Literal["muon", "adamw"] = Field(
-        default="muon", description="muon: Muon for the matrices, AdamW for the rest; adamw: AdamW for all"
-    )
-    learning_rate: float = Field(default=0.008, gt=0, description="peak learning rate of AdamW")
-    muon_learning_rate: float = Field(default=0.02, gt=0, description="peak learning rate of Muon")
-    weight_decay: float = Field(
-        default=0.1, ge=0, description="decoupled weight decay of matrices (not of norms)"
-    )
-    beta1: float = Field(default=0.9, ge=0, lt=1, description="AdamW's decay of the first moment")
-    beta2: float = Field(default=0.98, ge=0, lt=1, description="AdamW's decay of the second moment")
-    momentum: float = Field(default=0.95, ge=0, lt=1, description="Muon's momentum")
     warmup: float = Field(
-        default=0.02, ge=0, le=1, description="share of the steps over which the rate rises"
+        default=0.02, ge=0, le=1, description="share of the steps over which the learning rate rises"
     )
     decay: float = Field(
         default=0.4, ge=0, le=1, description="share of the steps, at the end, over which it falls"
     )
     final_rate: float = Field(
-        default=0.0, ge=0, le=1, description="the rate at the end, as a share of the peak"
+        default=0.0, ge=0, le=1, description="learning rate at the end, as a share of the peak"
     )
-    clip: float = Field(default=1.0, ge=0, description="the gradient's norm is cut to this; 0 cuts nothing")
-    spike: float = Field(
-        default=1.5, ge=0, description="a mean loss this far (nats) above the lowest stops training; 0 never"
+    gradient_clip: float = Field(
+        default=1.0, ge=0, description="largest norm of the gradient (gradient clipping); 0: no clipping"
+    )
+    max_loss_rise: float = operational(
+        default=1.5,
+        ge=0,
+        description="training stops if the mean loss rises this far (nats) above its lowest; 0: never",
     )
     seed: int = Field(
         default=0, ge=0, lt=2**63, description="seed of the initial weights and of the order of the stories"
     )
-    log_every: int = Field(default=10, ge=1, description="steps between lines of metrics.jsonl")
-    validate_every: int = Field(default=250, ge=1, description="steps between validations")
-    validate_blocks: int = Field(default=64, ge=1, description="blocks in a validation during training")
-    checkpoint_every: int = Field(default=250, ge=1, description="steps between checkpoints")
-    keep: int = Field(default=2, ge=1, description="checkpoints kept, the newest ones")
+    log_every: int = operational(default=10, ge=1, description="steps between lines of metrics.jsonl")
+    validate_every: int = operational(default=250, ge=1, description="steps between validations")
+    validate_blocks: int = operational(
+        default=64, ge=1, description="held-out blocks per validation during training"
+    )
+    checkpoint_every: int = operational(default=250, ge=1, description="steps between checkpoints")
+    keep_checkpoints: int = operational(default=2, ge=1, description="number of newest checkpoints to keep")
 
     @model_validator(mode="after")
     def _consistent(self):
         if self.steps == 0 and self.minutes == 0 and not self.start:
-            raise ValueError("steps is 0 and minutes is 0: give one of them")
+            raise ValueError("steps is 0 and minutes is 0: set one of them")
         if self.batch % self.accumulate:
             raise ValueError(f"accumulate {self.accumulate} does not divide batch {self.batch}")
         if self.warmup + self.decay > 1:
@@ -240,31 +265,31 @@ class TrainingRecipe(Part):
         return self
 
 
-class EvaluationRecipe(Part):
+class EvaluationSettings(Section):
     """What the run is measured on at the end."""
 
     stories: int = Field(
-        default=0, ge=0, description="held-out stories measured, from the first; 0 measures all"
+        default=0, ge=0, description="held-out stories to measure, from the first; 0 measures all"
     )
 
 
-class GenerationRecipe(Part):
+class GenerationSettings(Section):
     """How the published model samples by default (generation_config.json)."""
 
     temperature: float = Field(
-        default=0.5, ge=0, description="softmax temperature; 0 takes the likeliest token"
+        default=0.5, ge=0, description="softmax temperature; 0 always takes the likeliest token"
     )
     min_p: float = Field(
-        default=0.15, ge=0, le=1, description="tokens below this share of the likeliest are cut"
+        default=0.15, ge=0, le=1, description="tokens below this share of the likeliest one are excluded"
     )
-    top_k: int = Field(default=0, ge=0, description="only the k likeliest tokens; 0 keeps all")
+    top_k: int = Field(default=0, ge=0, description="sample from the k likeliest tokens; 0: from all")
     top_p: float = Field(
-        default=1.0, gt=0, le=1, description="the likeliest tokens that make up this probability"
+        default=1.0, gt=0, le=1, description="sample from the likeliest tokens that make up this probability"
     )
-    max_new_tokens: int = Field(default=128, ge=1, description="tokens generated at most")
+    max_new_tokens: int = Field(default=128, ge=1, description="most tokens to generate")
 
 
-class ExportRecipe(Part):
+class ExportSettings(Section):
     """How the model is stored in the files for further runtimes."""
 
     onnx: list[Literal["fp32", "fp16", "int8", "q4"]] = Field(
@@ -277,6 +302,6 @@ class ExportRecipe(Part):
     corpus_license: str = Field(
         default="",
         pattern=r"^[A-Za-z0-9.-]*$",
-        description="licence of the corpus for the model card, as the hub spells it (cc-by-4.0); empty: "
-        "known for some, else not stated",
+        description="licence of the corpus for the model card, in the hub's spelling (cc-by-4.0); empty: as "
+        "known for some corpora, else not stated",
     )

@@ -1,4 +1,4 @@
-"""Packed validation, the reference card's way: blocks as in training."""
+"""Packed loss: the negative log-likelihood of blocks as in training, the reference card's validation loss."""
 
 import math
 from collections.abc import Callable
@@ -14,21 +14,19 @@ from aurelius.progress import SILENT, Progress
 
 
 @dataclass(frozen=True)
-class Packed:
-    """Nats a token over blocks: ``loss`` without ``<s>`` as a target, the card's ``loss_with_begin`` with."""
+class PackedLoss:
+    """Nats per token over blocks; on the reference card ``<s>`` is a target, too (``loss_with_begin``)."""
 
     loss: float
     loss_with_begin: float
     blocks: int
 
     def as_json(self) -> dict[str, Any]:
-        """Return the figures and the card's perplexity, rounded to what their digits mean."""
-        card = round(self.loss_with_begin, 5)
-        perplexity = round(math.exp(self.loss_with_begin), 4)
+        """Return the figures and the card's perplexity, rounded to their significant digits."""
         return {
             "nats_per_token": round(self.loss, 5),
-            "nats_per_token_with_begin": card,
-            "perplexity_with_begin": perplexity,
+            "nats_per_token_with_begin": round(self.loss_with_begin, 5),
+            "perplexity_with_begin": round(math.exp(self.loss_with_begin), 4),
             "blocks": self.blocks,
         }
 
@@ -37,26 +35,25 @@ class Packed:
 def packed_loss(
     logits: Callable[[Tensor], Tensor],
     blocks: Blocks,
-    most: int | None = None,
+    limit: int | None = None,
     *,
     batch: int = 8,
     progress: Progress = SILENT,
-) -> Packed:
-    """Measure the first ``most`` blocks of the first epoch (all of it, where that is less).
+) -> PackedLoss:
+    """Measure the first ``limit`` blocks of the first epoch, or all of it.
 
-    Total negative log-likelihood over scored tokens, divided once by their count.
+    The total negative log-likelihood over scored tokens, divided once by their count.
 
     Args:
         logits: maps ids [B, T] on the CPU to logits [B, T, V].
-        blocks: the blocks; their stories say what leads a block, and what begins a story: it is left out of
-            ``loss`` as a target.
-        most: how many blocks; None for all.
+        blocks: the blocks; their store says what leads a block, and which id is left out of ``loss``.
+        limit: the number of blocks; None for all.
         batch: blocks scored at once.
-        progress: told the blocks scored.
+        progress: reports the blocks scored.
     """
-    count = min(most or blocks.per_epoch, blocks.per_epoch)
-    total = begins = scored = begun = 0.0
-    with progress.task("evaluating in blocks", count, "blocks") as task:
+    count = min(limit or blocks.per_epoch, blocks.per_epoch)
+    total = of_begins = scored = begins = 0.0
+    with progress.task("evaluating packed blocks", count, "blocks") as task:
         for first in range(0, count, batch):
             pieces = [blocks.piece(number) for number in range(first, min(first + batch, count))]
             targets = torch.from_numpy(np.stack(pieces))
@@ -68,9 +65,9 @@ def packed_loss(
             )
             is_begin = (targets == blocks.store.special.never_target).flatten()
             nats = nats.double().cpu()
-            begins += nats[is_begin].sum().item()
+            of_begins += nats[is_begin].sum().item()
             total += nats[~is_begin].sum().item()
-            begun += is_begin.sum().item()
+            begins += is_begin.sum().item()
             scored += (~is_begin).sum().item()
             task.advance(len(pieces))
-    return Packed(total / scored, (total + begins) / (scored + begun), count)
+    return PackedLoss(total / scored, (total + of_begins) / (scored + begins), count)

@@ -1,0 +1,61 @@
+"""``aurelius evaluate``: a run on its own held-out stories, or any model on a file."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from aurelius.cli import options as common
+from aurelius.cli.command import Command
+from aurelius.cli.run import bring_up_to_date
+from aurelius.errors import RecipeError
+
+ONLY_WITH_FILE = ("column", "json")
+ONLY_FOR_RUNS = (
+    "out", "corpus", "minutes", "set", "update", "verify", "fresh", "auto_batch", "track", "workers",
+)  # fmt: skip
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    common.add_run_options(
+        parser, "a run folder or recipe; with --on also a Hugging Face folder or hf:owner/name"
+    )
+    parser.add_argument("--on", metavar="FILE", help="stories to measure on, taken from the file unchanged")
+    parser.add_argument("--column", help="column or key of the file with the text (default: text)")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+
+
+def _act(options: argparse.Namespace) -> None:
+    for name in ONLY_WITH_FILE if options.on is None else ONLY_FOR_RUNS:
+        if getattr(options, name):
+            preposition = "without" if options.on is None else "with"
+            raise RecipeError(f"--{name.replace('_', '-')} has no effect {preposition} --on FILE")
+    if options.on is None:
+        bring_up_to_date(options, "evaluation")
+        return
+    from aurelius.corpus.readers.reader import ReadOptions
+    from aurelius.corpus.readers.sources import open_path
+    from aurelius.evaluation.likelihood import measure
+    from aurelius.evaluation.packed import measure_packed
+    from aurelius.inference.open_model import open_model
+
+    read_options = ReadOptions(options.column or "text", options.encoding_errors or "strict")
+    documents = [text for text in open_path(Path(options.on), read_options).stories if text]
+    model = open_model(options.recipe, options.device)
+    figures = {"model": model.name, "on": options.on, "parameters": model.parameters}
+    progress = common.reporter(sys.stderr)
+    figures |= measure(model, documents, progress).as_json()
+    if packed := measure_packed(model, documents, progress):
+        figures |= {f"packed_{name}": value for name, value in packed.as_json().items()}
+    if options.json:
+        print(json.dumps(figures, indent=2))
+        return
+    for name, value in figures.items():
+        shown = f"{value:,}" if isinstance(value, int) else value
+        shown = f"{value:.4f}" if isinstance(value, float) else shown
+        print(f"{name.replace('_', ' '):34}{shown}")
+
+
+COMMANDS = (
+    Command("evaluate", "measure a run, or any causal language model on a file", _add_arguments, _act),
+)

@@ -1,0 +1,53 @@
+"""``aurelius export``: the model for stock runtimes, and whether they agree."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from aurelius.cli import options as common
+from aurelius.cli.command import Command
+from aurelius.cli.run import bring_up_to_date
+from aurelius.errors import ModelError
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    common.add_run_options(parser)
+    parser.add_argument(
+        "--to",
+        default="",
+        metavar="TARGETS",
+        help="comma-separated targets in addition to huggingface, such as onnx,gguf",
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="compare the files in every installed runtime with the model"
+    )
+
+
+def _act(options: argparse.Namespace) -> None:
+    from aurelius.pipeline.run import require_trained
+    from aurelius.run_paths import RunPaths
+
+    run = RunPaths(Path(options.recipe))
+    if run.is_run:  # a recipe's name means the whole way
+        require_trained(run)
+    folder = bring_up_to_date(options, "export")
+    if not options.check:
+        return
+    from rich.console import Console
+
+    from aurelius.cli.console import parity_table
+    from aurelius.parity.check import check
+    from aurelius.parity.compare import problems_of
+
+    comparisons, skipped = check(folder, common.reporter(sys.stderr))
+    Console(width=None if sys.stdout.isatty() else 170).print(parity_table(comparisons))
+    for reason in skipped:
+        print(f"skipped: {reason}")
+    if problems := problems_of(comparisons):
+        raise ModelError(f"{len(problems)} out of tolerance: {'; '.join(problems)}")
+    print(f"all {len(comparisons)} files within tolerance")
+
+
+COMMANDS = (
+    Command("export", "write the model for stock runtimes, and check that they agree", _add_arguments, _act),
+)

@@ -1,0 +1,139 @@
+"""Options that several commands share, and what they mean."""
+
+import argparse
+import os
+import sys
+from typing import IO, Any
+
+from aurelius.errors import RunError
+from aurelius.progress import SILENT, Progress
+
+
+def add_run_options(
+    parser: argparse.ArgumentParser, what: str = "a recipe's name or file, or a run folder"
+) -> None:
+    """Add the options of every command that brings a run up to date."""
+    parser.add_argument("recipe", metavar="RUN_OR_RECIPE", help=what)
+    parser.add_argument("--out", metavar="FOLDER", help="the run folder (default: runs/NAME)")
+    add_corpus_options(parser)
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="processes that clean the corpus (default: one per core)"
+    )
+    parser.add_argument(
+        "--minutes", type=float, help="train for about this long instead of the recipe's steps"
+    )
+    parser.add_argument(
+        "--update", action="store_true", help="redo stages that no longer match; the old ones are kept"
+    )
+    parser.add_argument("--verify", action="store_true", help="hash every finished artifact again")
+    parser.add_argument(
+        "--fresh", action="store_true", help="share no stage with a run in the same parent folder"
+    )
+    parser.add_argument(
+        "--auto-batch",
+        action="store_true",
+        help="split training steps into micro-batches until they fit in memory",
+    )
+    parser.add_argument(
+        "--track", metavar="NAME", action="append", default=[], help="tensorboard, trackio or wandb"
+    )
+    add_set_option(parser)
+    add_device_option(parser)
+
+
+def add_corpus_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--corpus`` and what belongs to it."""
+    parser.add_argument(
+        "--corpus",
+        metavar="SOURCE",
+        action="append",
+        help="a file, folder or 'pattern*' of stories, hf:owner/dataset/file or storyteller; repeatable",
+    )
+    add_encoding_option(parser)
+
+
+def add_encoding_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--encoding-errors``."""
+    parser.add_argument(
+        "--encoding-errors",
+        choices=("strict", "replace"),
+        help="bytes that are not UTF-8: refuse the file (strict, the default) or make them U+FFFD",
+    )
+
+
+def add_set_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--set``."""
+    parser.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], help="replace a value of the recipe"
+    )
+
+
+def add_device_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--device``."""
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+
+
+def overrides(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the recipe's values that the options replace, by dotted key."""
+    from aurelius.config.recipe import parse_override
+
+    values = dict(parse_override(text) for text in options.set)
+    if getattr(options, "corpus", None) is not None:
+        values["corpus.source"] = options.corpus if len(options.corpus) > 1 else options.corpus[0]
+    if getattr(options, "encoding_errors", None) is not None:
+        values["corpus.encoding_errors"] = options.encoding_errors
+    return values
+
+
+def reporter(stream: IO[str] | None = None) -> Progress:
+    """Return the progress reporter of this process; only the first of several reports."""
+    if not prints():
+        return SILENT
+    from rich.console import Console
+
+    from aurelius.cli.console import attach
+
+    return attach(Console(file=stream))
+
+
+def prints() -> bool:
+    """Whether this process prints; of several that torchrun started, only the first does."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def process_count() -> int:
+    """Return how many processes torchrun started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def run_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments of `aurelius.run` that the options of `add_run_options` stand for."""
+    return {
+        "recipe": options.recipe,
+        "out": options.out,
+        "overrides": overrides(options),
+        "minutes": options.minutes,
+        "update": options.update,
+        "verify": options.verify,
+        "fresh": options.fresh,
+        "device": options.device,
+        "auto_batch": options.auto_batch,
+        "track": options.track,
+        "workers": (os.cpu_count() or 1) if options.workers is None else options.workers,
+    }
+
+
+def refuse_torchrun(command: str) -> None:
+    """Refuse a command other than ``train`` under torchrun, with the commands to use instead.
+
+    Raises:
+        RunError: torchrun started several processes.
+    """
+    if process_count() > 1 and command != "train":
+        if not prints():
+            sys.exit(RunError.exit_code)
+        raise RunError(
+            f"torchrun only trains, so it cannot run 'aurelius {command}'. Use: "
+            "aurelius pack RECIPE --out RUN; "
+            "then torchrun … -m aurelius train RUN; then aurelius run RUN"
+        )

@@ -1,0 +1,55 @@
+"""What evaluation and generation need of a language model.
+
+Shapes: B batch, T positions, V vocabulary.
+"""
+
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from aurelius.config.settings import GenerationSettings as Sampling
+
+
+class LanguageModel(Protocol):
+    """A causal language model with its tokenizer."""
+
+    name: str
+    context: int
+    vocab_size: int
+    parameters: int
+    prefix: list[int]  # ids before every text, as at inference
+    suppressed: list[int]  # ids that are never generated
+    sampling: Sampling  # how it samples by default
+
+    @property
+    def end(self) -> int | None:
+        """The id that ends a story."""
+        ...
+
+    @property
+    def unknown(self) -> int | None:
+        """The id of what the vocabulary cannot spell."""
+        ...
+
+    def encode(self, text: str, parse_special: bool = False) -> list[int]:
+        """Return the ids of a text, without prefix or end.
+
+        Special tokens typed in it are text, or, with ``parse_special``, tokens.
+        """
+        ...
+
+    def decode(self, ids: list[int]) -> str:
+        """Return the text of ids, special ones left out."""
+        ...
+
+    def logits(self, ids: Tensor) -> Tensor:
+        """Map ids [B, T] to float32 logits [B, T, V]; T is at most the context."""
+        ...
+
+    def new_cache(self) -> Any:
+        """Return an empty cache for `next_token_logits`."""
+        ...
+
+    def next_token_logits(self, ids: list[int], cache: Any) -> Tensor:
+        """Append ids to those in the cache; return the next token's float32 logits [V], on the CPU."""
+        ...

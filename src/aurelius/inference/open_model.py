@@ -1,0 +1,34 @@
+"""Opening any model that can be evaluated or generate: a run, a Hugging Face folder, or one on the hub."""
+
+from pathlib import Path
+
+from aurelius.config.recipe import RECIPE
+from aurelius.errors import ModelError
+from aurelius.inference.language_model import LanguageModel
+from aurelius.inference.run_model import RunModel
+from aurelius.inference.transformers_model import TransformersModel
+
+
+def open_model(source: str | Path, device: str = "auto") -> LanguageModel:
+    """Open a run folder, a Hugging Face folder, or ``hf:owner/name``.
+
+    A name that is not a path, such as ``nano``, stands for the run ``runs/nano``.
+
+    Raises:
+        ModelError: it is none of these, or damaged.
+        HubError: the hub cannot be reached or does not have it.
+    """
+    source = str(source)
+    path = Path(source)
+    if source.startswith("hf:"):
+        return TransformersModel(source, device)
+    if not path.exists() and (Path("runs") / path).is_dir():
+        path = Path("runs") / path
+    if (path / RECIPE).is_file():
+        return RunModel.open(path, device)
+    if (path / "config.json").is_file():
+        return TransformersModel(str(path), device)
+    problem = (
+        "has neither recipe.toml (a run) nor config.json (a model)" if path.is_dir() else "does not exist"
+    )
+    raise ModelError(f"{source} {problem}; pass a run folder, a Hugging Face folder, or hf:owner/name")
