@@ -1,4 +1,4 @@
-"""Where the arithmetic happens."""
+"""Devices: choosing one, its memory errors, and its precision."""
 
 import os
 from collections.abc import Iterator
@@ -17,12 +17,12 @@ def pick(name: str = "auto") -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if name == "cuda":  # torchrun gives each process of a machine its number
+    if name == "cuda":  # torchrun numbers the processes of a machine
         name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
-        if device.type == "cuda":  # streams and recorded steps belong to the current one
+        if device.type == "cuda":  # streams and CUDA graphs belong to the current device
             torch.cuda.set_device(device)
     except (RuntimeError, AssertionError) as error:
         raise RecipeError(

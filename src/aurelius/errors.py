@@ -1,4 +1,4 @@
-"""The errors Aurelius raises on purpose: what was found, where, and what to do about it."""
+"""The errors that Aurelius raises on purpose: what was found, where, and what to do about it."""
 
 
 class AureliusError(Exception):
@@ -16,7 +16,7 @@ class CorpusError(AureliusError):
 
 
 class TokenizerError(AureliusError):
-    """A tokenizer cannot be trained, read, or made to fit its model."""
+    """A tokenizer cannot be trained or read, or does not fit its model."""
 
 
 class ModelError(AureliusError):
@@ -24,7 +24,7 @@ class ModelError(AureliusError):
 
 
 class RunError(AureliusError):
-    """A run folder does not fit what was asked: another recipe, a missing or a changed artifact."""
+    """A run folder does not match the request: another recipe, a missing or a changed artifact."""
 
 
 class StorageError(AureliusError):
@@ -34,13 +34,13 @@ class StorageError(AureliusError):
 
 
 class HubError(AureliusError):
-    """The Hugging Face hub could not be reached or does not have what was named."""
+    """The Hugging Face hub cannot be reached, or does not have what was named."""
 
     exit_code = 1
 
 
 class MemoryExhausted(AureliusError):
-    """The memory does not hold what was asked."""
+    """The request does not fit in memory."""
 
     exit_code = 1
 
@@ -52,7 +52,7 @@ class TrainingDiverged(AureliusError):
 
 
 class Interrupted(AureliusError):
-    """Training was asked to stop (Ctrl-C, SIGTERM) and kept a checkpoint."""
+    """Training was asked to stop (Ctrl-C, SIGTERM) and saved a checkpoint."""
 
     def __init__(self, message: str, exit_code: int = 130):
         super().__init__(message)
@@ -60,11 +60,11 @@ class Interrupted(AureliusError):
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of a library's message, and the next if it announces it; or the error's kind."""
+    """Return the first line of an error's message (after a colon, two), or its type if it has none."""
     lines = (str(error).strip() or type(error).__name__).splitlines()
     return " ".join(line.strip() for line in lines[: 1 + lines[0].rstrip().endswith(":")])
 
 
 def some(names: list[str]) -> str:
-    """Write the first three of some names."""
+    """Return the first three of some names, for a message."""
     return ", ".join(names[:3]) + (" and others" if len(names) > 3 else "")

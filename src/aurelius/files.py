@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes, JSON, and hashes."""
+"""Files that are complete or absent: atomic writes, JSON, and hashes."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ def sha256(path: Path) -> str:
 
 
 def sync(path: Path) -> None:
-    """Force a file, or the entries of a folder, to the disk (folders: where the system allows it)."""
+    """Force a file, or the entries of a folder, to disk (folders: if the system allows it)."""
     if path.is_dir() and os.name == "nt":
         return
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
@@ -30,7 +30,7 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` and rename it there at the end; on an error leave nothing.
+    """Yield a temporary path next to ``path`` and rename it at the end; leave nothing on an error.
 
     Raises:
         OSError: the disk refuses; ``path`` is as it was.
@@ -54,7 +54,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file atomically, for people to read: indented, UTF-8, ending in a newline."""
+    """Write a JSON file atomically, readable for people: indented, UTF-8, with a final newline."""
     write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
 
 

@@ -1,7 +1,7 @@
-"""How long work reports what it does; the library itself never prints.
+"""How long-running work reports its progress; the library itself never prints.
 
-Every long function takes a ``Progress`` and defaults to the silent one. `console.py` has the two that a
-person sees: a live bar on a terminal, plain lines elsewhere.
+Every long-running function takes a ``Progress``, silent by default. `cli.console` has the two that people
+see: a live bar in a terminal, plain lines elsewhere.
 """
 
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 class Task:
-    """One piece of long work. ``total`` and ``done`` count ``unit``s."""
+    """One piece of long-running work; ``total`` and ``done`` count ``unit``s."""
 
     def __init__(self, title: str, total: int | None, unit: str, done: int = 0):
         self.title, self.total, self.unit, self.done = title, total, unit, done
@@ -24,14 +24,14 @@ class Progress:
 
     @contextmanager
     def task(self, title: str, total: int | None, unit: str, done: int = 0) -> Iterator[Task]:
-        """Open a task; a resumed one starts at ``done`` units, which do not count for its rate."""
+        """Open a task; a resumed one starts at ``done`` units, which do not count towards its rate."""
         yield Task(title, total, unit, done)
 
     def note(self, text: str) -> None:
-        """Say one thing worth knowing."""
+        """Report something worth knowing."""
 
     def warn(self, text: str) -> None:
-        """Say one thing the user should act on."""
+        """Report something the user should act on."""
 
 
 SILENT = Progress()

@@ -1,4 +1,4 @@
-"""The versions of what a result depends on."""
+"""The versions of everything a result depends on."""
 
 from importlib.metadata import PackageNotFoundError, version
 from platform import python_version
@@ -7,7 +7,7 @@ PACKAGES = ("aurelius-lm", "torch", "tokenizers", "transformers", "numpy", "pyar
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that decide what a run computes."""
+    """Return the versions of Python and of the packages that affect a result."""
     found = {"python": python_version()}
     for package in PACKAGES:
         try:

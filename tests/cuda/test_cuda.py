@@ -27,8 +27,8 @@ STEPS = 4
 
 @pytest.fixture(scope="module")
 def wide(tiny: Recipe) -> Recipe:
-    """Return a shape whose heads are wide enough for every attention kernel."""
-    return tiny.with_(**{"model.d_model": 64})
+    """Return a shape with heads wide enough for every attention kernel; one layer compiles fastest."""
+    return tiny.with_(**{"model.d_model": 64, "model.layers": 1})
 
 
 @pytest.fixture(autouse=True)
@@ -63,8 +63,7 @@ def test_the_device_is_given_the_same_blocks(tiny: Recipe, tiny_run: Path):
             assert torch.equal(found.cpu(), wanted)
 
 
-@pytest.mark.parametrize("attention", ["story", "block"])
-@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+@pytest.mark.parametrize(("optimizer", "attention"), [("muon", "story"), ("adamw", "block")])
 def test_steps_are_those_of_a_cpu(wide: Recipe, tiny_run: Path, optimizer: str, attention: str):
     """Compiled and recorded as a CUDA graph: float32 within 1e-4, bf16 within what its 8 bits allow."""
     recipe = wide.with_(**{"optimizer.name": optimizer, "training.attention": attention})

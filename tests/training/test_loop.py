@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from pathlib import Path
 from random import Random
 
@@ -388,6 +389,29 @@ def test_auto_batch_cuts_until_it_fits(tiny, tokens: Path, tmp_path: Path, monke
     assert state["pieces"] == pieces and state["tokens"] == 12 * 4 * 48, "the same tokens a step"
     by_hand = train(tiny.with_(**{"training.accumulate": pieces}), tokens, tmp_path / "by_hand")
     assert weights(last.parent) == weights(by_hand.parent)
+
+
+def test_a_failed_attempt_of_auto_batch_keeps_nothing_in_memory(tiny, tokens: Path, monkeypatch):
+    """What a step that ran out of memory had allocated is gone before the next attempt."""
+    from aurelius.model.llama import Llama
+
+    healthy, left = Llama.loss, []
+
+    def crowded(self, ids, *more):
+        assert all(reference() is None for reference in left), "the last attempt's tensors are still there"
+        if len(ids) > 1:
+            activations = torch.empty(1000)
+            cycle: list[object] = [activations]
+            cycle.append(cycle)  # as exceptions and frames form them
+            left.append(weakref.ref(activations))
+            raise torch.OutOfMemoryError("16 GiB are not enough")
+        return healthy(self, ids, *more)
+
+    blocks = Blocks(TokenStore.open(tokens, "train"), tiny.model.context, 0)
+    monkeypatch.setattr(Llama, "loss", crowded)
+    trainer = Trainer(tiny, blocks, CPU)
+    assert trainer.shrink_micro_batches() == 4 and len(left) == 2
+    assert trainer.done == 0 and trainer.step()[0].isfinite()
 
 
 def test_auto_batch_gives_up_when_one_block_is_too_much(tiny, tokens: Path, tmp_path: Path, monkeypatch):

@@ -11,7 +11,7 @@ from multiprocessing import get_context, parent_process
 from typing import Any
 
 from aurelius.errors import MemoryExhausted
-from aurelius.signals import held_back
+from aurelius.signals import blocked
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def worker_pool(count: int) -> Iterator[Callable[..., Future[Any]]]:
         with ProcessPoolExecutor(count, get_context("spawn"), _follow_parent) as pool:
 
             def submit(*work: Any) -> Future[Any]:
-                with held_back():
+                with blocked():
                     return pool.submit(*work)
 
             yield submit

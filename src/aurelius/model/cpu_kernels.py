@@ -1,10 +1,9 @@
 """Parts of the model with hand-written gradients, for training on a CPU.
 
 PyTorch's attention for CPUs works in small tiles and recomputes the probabilities in the backward pass. At
-the context lengths of tiny models it is faster to keep them, and to skip the keys that a mask rules out.
-RMSNorm and the loss make many passes over memory when autograd assembles their gradients from single
-operations. Results equal those of the plain operations up to float32 rounding; GPUs and inference use the
-plain ones.
+the context lengths of tiny models it is faster to keep them, and to skip masked keys. RMSNorm and the loss
+make many passes over memory if autograd assembles their gradients from single operations. Results equal those
+of PyTorch's operations up to float32 rounding; GPUs and inference use those.
 
 Shapes: B batch, T positions, D = d_model, H query heads, K key/value heads, G = H / K, E = head_dim,
 V vocabulary, N = B T.
@@ -20,13 +19,13 @@ from torch import Tensor
 
 from aurelius.special_tokens import IGNORE_INDEX
 
-LONGEST = 1024  # positions; beyond that, keeping T² probabilities costs more memory than it saves time
-ROWS = 104  # query positions at once: a quarter of the card's context, small enough for the cache
+MAX_POSITIONS = 1024  # beyond that, keeping T² probabilities costs more memory than it saves time
+QUERY_ROWS = 104  # query positions at once: a quarter of the card's context, small enough for the cache
 
 
 def applies(x: Tensor) -> bool:
-    """Whether activations ``x`` [B, T, ...] are to go through these kernels."""
-    return x.device.type == "cpu" and torch.is_grad_enabled() and x.shape[1] <= LONGEST
+    """Whether these kernels should be used for activations ``x`` [B, T, ...]."""
+    return x.device.type == "cpu" and torch.is_grad_enabled() and x.shape[1] <= MAX_POSITIONS
 
 
 @dataclass(frozen=True)
@@ -44,21 +43,23 @@ class Span:
 
     @property
     def keys(self) -> slice:
-        """The positions of the span's keys; none lies after its last query."""
+        """The positions of the span's keys; none is after its last query."""
         return slice(self.begin, self.last)
 
 
 def spans(B: int, T: int, K: int, story: Tensor | None = None) -> list[Span]:
     """Return the causal mask as spans; with ``story`` [B, T], attention stays within each story."""
     if story is None:
-        return [Span(slice(0, B * K), 0, first, min(first + ROWS, T)) for first in range(0, T, ROWS)]
+        return [
+            Span(slice(0, B * K), 0, first, min(first + QUERY_ROWS, T)) for first in range(0, T, QUERY_ROWS)
+        ]
     result = []
     for row, numbers in enumerate(story):
         bounds = [0, *(numbers.diff().nonzero().flatten() + 1).tolist(), T]
         heads = slice(row * K, (row + 1) * K)
         for begin, end in pairwise(bounds):
-            for first in range(begin, end, ROWS):
-                result.append(Span(heads, begin, first, min(first + ROWS, end)))
+            for first in range(begin, end, QUERY_ROWS):
+                result.append(Span(heads, begin, first, min(first + QUERY_ROWS, end)))
     return result
 
 
@@ -77,7 +78,7 @@ class _Attention(torch.autograd.Function):
         for span in mask:
             h, rows, keys, count = span.heads, span.rows(G), span.keys, span.last - span.first
             scores = torch.bmm(q[h, rows], k[h, keys].mT)
-            scores.view(-1, count, G, scores.shape[2])[..., -count:].add_(_future(count))
+            scores.view(-1, count, G, scores.shape[2])[..., -count:].add_(_causal_mask(count))
             probabilities.append(torch.softmax(scores, -1))
             torch.bmm(probabilities[-1], v[h, keys], out=y[h, rows])
         ctx.save_for_backward(q, k, v, y, rope, *probabilities)
@@ -131,7 +132,7 @@ def _heads(qkv: Tensor, K: int, G: int, E: int) -> tuple[Tensor, Tensor, Tensor]
 
 
 def _rotate(x: Tensor, rope: Tensor, sign: int, out: Tensor) -> Tensor:
-    """Rotate the pairs (i, i + E/2) of [B, K, T, G, E] into ``out``; backwards where ``sign`` is -1."""
+    """Rotate the pairs (i, i + E/2) of [B, K, T, G, E] into ``out``; backwards if ``sign`` is -1."""
     cos, sin = rope.unsqueeze(2).chunk(2)  # each [1, T, 1, E]
     half = x.shape[-1] // 2
     torch.mul(x, cos, out=out)
@@ -141,7 +142,7 @@ def _rotate(x: Tensor, rope: Tensor, sign: int, out: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=1024)
-def _future(count: int) -> Tensor:
+def _causal_mask(count: int) -> Tensor:
     """Return [count, 1, count]: minus infinity where a key comes after the query, else 0."""
     return torch.full((count, count), float("-inf")).triu_(1).unsqueeze(1)
 
@@ -175,7 +176,7 @@ class _HeadLoss(torch.autograd.Function):
         scored = (targets != IGNORE_INDEX).unsqueeze(1)
         index = targets.clamp(min=0).unsqueeze(1)
         p = torch.softmax(x @ weight.T, -1)
-        # A probability below the smallest normal number counts as that number: 87 nats.
+        # Probabilities are clamped to the smallest normal number: at most 87 nats.
         at = p.gather(1, index).clamp_(min=torch.finfo(p.dtype).tiny).log_()
         p.scatter_add_(1, index, torch.full_like(at, -1.0)).mul_(scored)
         ctx.save_for_backward(p @ weight, p.T @ x)
@@ -190,7 +191,7 @@ class _HeadLoss(torch.autograd.Function):
 def head_loss(x: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     """Return the summed negative log-likelihood (nats) of ``targets`` [N], logits being ``x`` ``weight``ᵀ.
 
-    ``x`` is [N, D], ``weight`` [V, D]; IGNORE_INDEX targets count nothing. The gradients are computed at
+    ``x`` is [N, D], ``weight`` [V, D]; targets of IGNORE_INDEX are not counted. The gradients are computed at
     once, in the memory of the logits.
     """
     return _HeadLoss.apply(x, weight, targets)  # pyright: ignore[reportReturnType]

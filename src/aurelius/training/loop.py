@@ -112,7 +112,7 @@ def train(
 
     metrics = open_metrics(out, trainer.done, track, identity) if world.is_first else nullcontext()
     with (
-        signals.noted() as stop,
+        signals.deferred() as stop,
         metrics as log,
         progress.task("training", settings.steps * per_step, "tokens", trainer.done * per_step) as task,
     ):

@@ -1,6 +1,6 @@
-"""A teller of small stories in simple English: the corpus that needs no download.
+"""The storyteller: small stories in simple English, a corpus that needs no download.
 
-Every story is a pure function of two integers, so any part of the endless series can be had at random.
+Every story is a pure function of two integers, so any part of the endless series can be accessed directly.
 """
 
 from collections.abc import Sequence
@@ -18,8 +18,8 @@ def tell(seed: int, index: int) -> str:
         index: which story of that series; any integer.
 
     Returns:
-        The story: 60 to 300 words of plain ASCII, in 2 to 6 paragraphs parted by single newlines, always the
-        same for the same seed and index.
+        The story: 60 to 300 words of plain ASCII, in 2 to 6 paragraphs separated by single newlines, always
+        the same for the same seed and index.
     """
     from aurelius.corpus.storyteller.teller import compose
 
@@ -28,7 +28,7 @@ def tell(seed: int, index: int) -> str:
 
 @dataclass(frozen=True)
 class Stories(Sequence[str]):
-    """A stretch of a series; its stories are told when they are asked for."""
+    """Part of a series; its stories are made when they are accessed."""
 
     seed: int
     indices: range
@@ -50,10 +50,10 @@ def stories(count: int, seed: int = 0) -> Stories:
     """Return the first stories of a series.
 
     Args:
-        count: how many stories; none if it is not positive.
+        count: how many stories; none if not positive.
         seed: which series.
 
     Returns:
-        `tell(seed, 0)` to `tell(seed, count - 1)`, each told when it is asked for.
+        `tell(seed, 0)` to `tell(seed, count - 1)`, each made when it is accessed.
     """
     return Stories(seed, range(count))

@@ -1,4 +1,4 @@
-"""Casting: the tables of the lexicon, and picking from them who and what is in a story."""
+"""Casting: the tables of the lexicon, and choosing from them who and what is in a story."""
 
 import re
 from collections.abc import Callable
@@ -26,10 +26,12 @@ def table(text: str) -> list[Row]:
     """Read a table.
 
     Args:
-        text: lines of cells parted by ` | `, the first naming the columns; `;` parts a cell's choices.
+        text: lines of cells separated by ` | `, the first with the names of the columns; `;` separates a
+        cell's
+            choices.
 
     Returns:
-        The rows, each a map from column to choices; ValueError if a row has a cell too many or too few.
+        The rows, each a map from column to choices; ValueError if a row has too many or too few cells.
     """
     head, *lines = [re.split(r"\s+\|\s*", line.strip()) for line in text.strip().splitlines()]
     return [
@@ -49,7 +51,7 @@ def article(noun: str) -> str:
 
 
 def names(tables: Tables, row: Row, sex: str) -> tuple[str, ...]:
-    """Return the names open to somebody of this row and sex, none for a row that has no names."""
+    """Return the possible names for somebody of this row and sex; none if the row has no names."""
     return tables["names"][0][f"{row['named'][0]}_{sex}"] if row.get("named", ("",))[0] else ()
 
 
@@ -57,14 +59,14 @@ def enlist(wants: dict[str, str], tables: Tables, roll: Callable[[], float]) -> 
     """Cast a story.
 
     Args:
-        wants: what to look for, by role: `table`, or several parted by spaces; `table+tag` and `table-tag`
-            take only rows with or without the tag; `table@role.key` takes the row of the kind it names.
+        wants: what to look for, by role: `table`, or several separated by spaces; `table+tag` and `table-tag`
+            use only rows with or without the tag; `table@role.key` uses the row of the kind it names.
         tables: the lexicon.
         roll: the dice, each a float in [0, 1).
 
     Returns:
-        The facts by role, in which no two have the same name or, but for children, are of the same kind;
-        None if nothing is left for a role; KeyError for an unknown table.
+        The facts by role; no two have the same name or, except children, are of the same kind. None if
+        nothing is left for a role; KeyError for an unknown table.
     """
     cast: dict[str, Facts] = {}
     for role, want in wants.items():

@@ -3,11 +3,11 @@
 A template is plain text with four kinds of marks:
 
     {hero} {hero.his} {He}   a fact of the cast; a pronoun alone is the hero's; a capital makes a capital
-    {setup}                  a rule: one of its alternatives (one a line) is told in its place
+    {setup}                  a rule: replaced by one of its alternatives (one per line)
     [big|small|old]          one of the options; a leading `?` makes it optional: [?very ]
-    <friend.human !day.wet>  at the start of an alternative or option: only where these tags (do not) hold
+    <friend.human !day.wet>  at the start of an alternative or option: only if these tags (do not) apply
 
-A slash parts two paragraphs.
+A slash separates two paragraphs.
 """
 
 import re
@@ -23,7 +23,7 @@ Facts = dict[str, Any]  # a text, a template, or, for "tags", a set
 
 @dataclass(slots=True)
 class Tale:
-    """A story being told: who is in it, the dice, the detail, who has been met, and what was used."""
+    """A story in the making: cast, dice, level of detail, who was introduced, what was used."""
 
     plot: str
     cast: dict[str, Facts]
@@ -55,19 +55,19 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A rule told by name."""
+    """A rule called by name."""
 
     name: str
     rules: "dict[str, Choice]"
 
     def say(self, tale: Tale) -> str:
-        """Return one telling of the rule."""
+        """Return one expansion of the rule."""
         return self.rules[self.name].say(tale)
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One way to tell something, open only where its guards hold."""
+    """One way to say something, possible only if its guards hold."""
 
     source: str
     guards: tuple[tuple[str, str, bool], ...]
@@ -80,7 +80,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Several ways to tell something, perhaps optional."""
+    """Several ways to say something, perhaps optional."""
 
     options: tuple[Option, ...]
     optional: bool
@@ -88,7 +88,7 @@ class Choice:
     named: bool
 
     def say(self, tale: Tale) -> str:
-        """Return one telling, empty where it is optional and left out or nothing fits."""
+        """Return one of them; empty if it is optional and left out, or if nothing fits."""
         if self.optional and tale.roll() >= tale.detail:
             return ""
         options = self.options
@@ -106,8 +106,8 @@ def rule(text: str, rules: dict[str, Choice]) -> Choice:
     """Parse a rule.
 
     Args:
-        text: its alternatives, one a line; empty lines do not count.
-        rules: where the rules it names are, or will be before it is told.
+        text: its alternatives, one per line; empty lines do not count.
+        rules: the rules that it may call, complete before it is expanded.
 
     Returns:
         The rule; ValueError if brackets do not match.

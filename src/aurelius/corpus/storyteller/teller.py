@@ -1,4 +1,4 @@
-"""The plots, and the telling of them."""
+"""The plots, and how they are told."""
 
 import tomllib
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ SHORTEST, LONGEST = 60, 300
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A shape of story: the casts it can have, the tables they come from, and the rules that tell it."""
+    """A kind of story: its possible casts, the tables they come from, and the rules that tell it."""
 
     name: str
     casts: tuple[dict[str, str], ...]
@@ -24,7 +24,7 @@ class Plot:
 
 @cache
 def plots() -> tuple[Plot, ...]:
-    """Return every plot, in the order of their names, read from the package's own files on the first call."""
+    """Return every plot, sorted by name, read from the package's files on the first call."""
     here = files(__package__ or "aurelius.corpus.storyteller")
     lexicon = tomllib.loads((here / "lexicon.toml").read_text("ascii"))
     common = tomllib.loads((here / "common.toml").read_text("ascii"))
@@ -54,7 +54,7 @@ def compose(seed: int, index: int) -> Tale:
     Returns:
         The finished tale, with its text, plot, cast and the alternatives it used.
     """
-    # Only random() has a sequence that Python promises to keep.
+    # random() is the only method whose sequence Python guarantees.
     roll = Random(f"{seed}/{index}").random
     while True:
         plot = plots()[int(roll() * len(plots()))]
