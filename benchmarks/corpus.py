@@ -1,4 +1,4 @@
-"""A corpus of full size through the first three stages: seconds, memory, and whether the counts are right.
+"""A full-size corpus through the first three stages: seconds, memory, and whether the counts are right.
 
     python benchmarks/corpus.py --gigabytes 2.2 --json corpus.json
 
@@ -29,12 +29,12 @@ from aurelius.corpus import storyteller
 from aurelius.corpus.clean import words_of
 
 SEPARATOR = "\n<|endoftext|>\n"
-CHUNK = 10_000  # stories told at once
+CHUNK = 10_000  # stories made at once
 SHARE = {"same": 0.01, "near": 0.01, "mojibake": 0.01, "cut": 0.005}
 
 
 def tell(stretch: range, seed: int, planted: bool) -> tuple[str, dict[str, int]]:
-    """Return a stretch of the file and what was planted in it, by kind."""
+    """Return part of the file and what was planted in it, by kind."""
     pieces: list[str] = []
     counts: Counter[str] = Counter()
     random_ = random.Random(f"{seed} {stretch.start}")
@@ -54,7 +54,7 @@ def tell(stretch: range, seed: int, planted: bool) -> tuple[str, dict[str, int]]
             pieces[-1] = garbled(pieces[-1])
             counts["mojibake"] += 1
         if random_.random() < SHARE["cut"]:
-            # A story of its own, from far beyond those told.
+            # An extra story, from far beyond those in the file.
             other = storyteller.tell(seed + 1, index)
             pieces.append(other[: other.rindex(" ", 0, len(other) // 2)].rstrip(".!?\"' \n") + " and")
             counts["cut"] += 1
@@ -62,7 +62,7 @@ def tell(stretch: range, seed: int, planted: bool) -> tuple[str, dict[str, int]]
 
 
 def edited(text: str, random_: random.Random) -> str | None:
-    """Change some words, a name, or the end; None unless the copy is near by its word 5-grams."""
+    """Change some words, a name, or the ending; None unless the copy is a near duplicate by its 5-grams."""
     words = text.split(" ")
     way = random_.randrange(3)
     if way == 0:
@@ -79,7 +79,7 @@ def edited(text: str, random_: random.Random) -> str | None:
 
 
 def garbled(text: str) -> str:
-    """Write some signs curly and read them in the wrong encoding, as upstream's mojibake came about."""
+    """Make some quotes typographic and read them in the wrong encoding, as in upstream's mojibake."""
     return text.replace("'", "’").replace(". ", "… ", 1).encode().decode("cp1252")
 
 

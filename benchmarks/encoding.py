@@ -1,4 +1,4 @@
-"""How fast a corpus is encoded, against `Tokenizer.encode_batch` on all cores in the same run.
+"""How fast a corpus is encoded, compared with `Tokenizer.encode_batch` on all cores in the same run.
 
     python benchmarks/encoding.py --corpus TinyStoriesV2-GPT4-train.sample.txt --json encoding.json
 

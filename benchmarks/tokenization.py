@@ -1,4 +1,4 @@
-"""Which tokenizer serves a small model best: one change at a time around that of `nano`, on real stories.
+"""Which tokenizer is best for a small model: one change at a time to that of `nano`, on real stories.
 
     aurelius corpus nano --corpus TinyStoriesV2-GPT4-train.sample.txt \
         --corpus TinyStories-v1-train.sample.jsonl --set corpus.valid_fraction=0.1 --out runs/study
@@ -59,7 +59,7 @@ def characters(texts: StoryFile, recipe: TokenizerSettings) -> Tokenizer:
 
 
 def prefix_space(texts: StoryFile, recipe: TokenizerSettings) -> Tokenizer:
-    """`nano`'s mirror image: a word carries the space before it, and so does the text's first."""
+    """`nano`'s mirror image: a word carries the space before it, including the first of a text."""
     ends = [(rf"(?<![{SPACE}])[{SPACE}]+{END}", ""), (rf"^(?<![\s\S])[{SPACE}]*", " ")]
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.Sequence([normalizers.Replace(Regex(p), text) for p, text in ends])
@@ -99,7 +99,7 @@ def _train(
 
 @dataclass(frozen=True)
 class Variant:
-    """A tokenizer to try: changes of the recipe, or a way of its own to train one."""
+    """A tokenizer to try: changes of the recipe, or its own way of training one."""
 
     factor: str
     changes: dict[str, Any] = field(default_factory=dict)
@@ -129,7 +129,7 @@ def encode(tokenizer: Tokenizer, texts: StoryFile | list[str]) -> TokenStore:
 
 
 def equal(recipe: Recipe, parameters: int, bytes_a_token: float, bytes_a_block: float) -> Recipe:
-    """Give ``recipe``'s MLP the width, and its blocks the tokens, that make it as large as the others."""
+    """Choose the MLP width and the tokens per block that make the model as large as the others."""
     rest = recipe.with_(**{"model.d_mlp": 1}).parameters
     width = 3 * recipe.model.d_model * recipe.model.layers
     return recipe.with_(
@@ -141,7 +141,7 @@ def equal(recipe: Recipe, parameters: int, bytes_a_token: float, bytes_a_block: 
 
 
 def one(options: argparse.Namespace, name: str, seed: int, block: float) -> dict[str, Any]:
-    """Train one tokenizer and one model with ``block`` bytes in a block, and measure them."""
+    """Train one tokenizer and one model with ``block`` bytes per block, and measure them."""
     torch.set_num_threads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     variant, texts = VARIANTS[name], StoryFile(options.run / "corpus", "train")
@@ -184,7 +184,7 @@ def recipe_of(options: argparse.Namespace, seed: int) -> Recipe:
 
 
 def wanted(options: argparse.Namespace, done: list[dict[str, Any]]) -> Iterator[tuple[str, int]]:
-    """Yield what is still to be measured, all variants of a seed before the next."""
+    """Yield what remains to be measured, all variants of a seed before the next seed."""
     have = {(row["variant"], row["seed"]) for row in done}
     for seed in range(options.seeds):
         yield from ((name, seed) for name in options.variants if (name, seed) not in have)
@@ -206,7 +206,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Measure what is missing, print a table, keep all in JSON."""
+    """Measure what is missing, print a table, keep everything in JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("run", type=Path, help="a run folder with a corpus")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
@@ -214,11 +214,14 @@ def main() -> None:
     parser.add_argument("--megabytes", type=float, default=4.0, help="of text trained on (default: 4)")
     parser.add_argument("--held-out", type=int, default=500, help="stories measured (default: 500)")
     parser.add_argument(
-        "--workers", type=int, default=os.cpu_count(), help="trainings at a time, of a thread"
+        "--workers", type=int, default=os.cpu_count(), help="trainings at a time, one thread each"
     )
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument(
-        "--d-mlp", type=int, default=352, help="of nano's tokenizer; the others' follow from it"
+        "--d-mlp",
+        type=int,
+        default=352,
+        help="MLP width with nano's tokenizer; the other widths follow from it",
     )
     parser.add_argument("--json", type=Path, required=True)
     options = parser.parse_args()

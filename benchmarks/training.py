@@ -1,4 +1,4 @@
-"""Tokens per second in training, against the ways people train such a model today.
+"""Tokens per second in training, compared with how people train such a model today.
 
 Every peer trains the same shape on as many random tokens with the same batch, micro-batch, context and
 precision, in a process of its own; the peers take turns, round after round, so that a busy machine slows
@@ -33,18 +33,20 @@ OURS = {"aurelius": BLOCK, "aurelius-adamw": {**BLOCK, "optimizer.name": "adamw"
 
 
 def main() -> None:
-    """Run the peers in turns, print the table, write the JSON."""
+    """Run the peers in turns, print a table, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--recipe", default="nano")
-    parser.add_argument("--batch", type=int, help="blocks a step (default: the recipe's)")
-    parser.add_argument("--micro", type=int, help="blocks at once (default: the batch)")
-    parser.add_argument("--steps", type=int, default=12, help="timed steps a round")
-    parser.add_argument("--warm", type=int, default=2, help="steps before them")
+    parser.add_argument("--batch", type=int, help="sequences per step (default: the recipe's)")
+    parser.add_argument("--micro", type=int, help="sequences per micro-batch (default: the batch)")
+    parser.add_argument("--steps", type=int, default=12, help="timed steps per round")
+    parser.add_argument("--warm", type=int, default=2, help="warm-up steps per round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--peers", default=",".join(PEERS))
     parser.add_argument("--litgpt-python", default=sys.executable)
-    parser.add_argument("--busy", type=int, default=0, help="processes beside that keep a core busy each")
+    parser.add_argument(
+        "--busy", type=int, default=0, help="other processes, each of which keeps a core busy"
+    )
     parser.add_argument("--json", type=Path)
     parser.add_argument("--peer", help=argparse.SUPPRESS)
     parser.add_argument("--shape", type=json.loads, help=argparse.SUPPRESS)
@@ -71,7 +73,7 @@ def main() -> None:
 
 
 def _ask(name: str, options: argparse.Namespace) -> float | None:
-    """Return a peer's tokens a second, measured in a process of its own; None where it cannot run."""
+    """Return a peer's tokens per second, measured in a process of its own; None if it cannot run."""
     python = options.litgpt_python if name == "litgpt" else sys.executable
     command = [python, __file__, "--peer", name, "--recipe", options.recipe, "--device", options.device]
     command += ["--steps", str(options.steps), "--warm", str(options.warm)]
@@ -120,7 +122,7 @@ def _summary(rounds: list[dict[str, float]], options: argparse.Namespace) -> dic
 
 
 def flops_per_token(recipe) -> float:
-    """Return the operations a token needs in forward and backward pass, causal attention counted half."""
+    """Return the operations per token in the forward and backward pass, with causal attention counted half."""
     model = recipe.model
     return 6 * model.matmul_parameters(recipe.tokenizer.vocab_size) + 6 * model.layers * model.d_model * (
         model.context
@@ -128,7 +130,7 @@ def flops_per_token(recipe) -> float:
 
 
 def matrix_peak(device: torch.device) -> float:
-    """Measure matrix products (operations a second), in the precision of training."""
+    """Measure matrix products (operations per second) in the precision of training."""
     kind, size = (torch.bfloat16, 8192) if device.type == "cuda" else (torch.float32, 2048)
     a = torch.randn(size, size, device=device, dtype=kind)
     best = float("inf")
@@ -170,7 +172,7 @@ def _recipe(options: argparse.Namespace):
 
 
 def _blocks(recipe):
-    """Return blocks over random tokens in stories of the length of real ones."""
+    """Return blocks of random tokens in stories as long as real ones."""
     from aurelius.data.blocks import Blocks
     from aurelius.data.store import TokenStore
     from aurelius.special_tokens import BOS, EOS
@@ -233,7 +235,7 @@ def _micro_batches(recipe) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
 
 
 def _eager(recipe, device: torch.device, steps: int, tick: Callable[[], None]) -> None:
-    """Train stock Llama in the loop that tutorials have."""
+    """Train stock Llama in the loop of the tutorials."""
     settings = recipe.training
     model: Any = _llama(recipe)
     model.to(device)
@@ -253,7 +255,7 @@ def _eager(recipe, device: torch.device, steps: int, tick: Callable[[], None]) -
 
 
 def _trainer(recipe, device: torch.device, steps: int, tick: Callable[[], None]) -> None:
-    """Train with transformers' Trainer, its fused AdamW, and nothing that writes."""
+    """Train with transformers' Trainer and its fused AdamW, without logging or checkpoints."""
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
     settings = recipe.training

@@ -31,7 +31,7 @@ def elsewhere(tmp_path: Path, monkeypatch) -> Path:
     return tmp_path
 
 
-def test_run_ends_with_a_story_and_says_where_things_are(capsys):
+def test_a_run_ends_with_a_story_and_says_where_things_are(capsys):
     code, out, err = call(capsys, "run", "pico", *SETTINGS, "--device", "cpu")
     assert (code, err) == (0, "")
     assert "Once upon a time, a little boy named Paco" in out
@@ -43,7 +43,7 @@ def test_run_ends_with_a_story_and_says_where_things_are(capsys):
     assert code == 0 and "nothing to do" in out
 
 
-def test_each_stage_has_its_verb(capsys, elsewhere: Path):
+def test_each_stage_has_a_command(capsys, elsewhere: Path):
     for verb, folder in (
         ("corpus", "corpus"),
         ("tokenizer", "tokenizer"),
@@ -195,7 +195,7 @@ LIMITED = (
 
 
 @pytest.mark.parametrize("limit", [20_000, 60_000])  # bytes: stops the corpus, the checkpoint
-def test_a_write_that_fails_half_way_exits_1_and_can_be_gone_on_with(capsys, elsewhere: Path, limit: int):
+def test_a_write_that_fails_half_way_exits_1_and_can_be_resumed(capsys, elsewhere: Path, limit: int):
     command = [sys.executable, "-c", LIMITED, str(limit), "run", "pico", *SETTINGS]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1 and "File too large" in done.stderr and "Traceback" not in done.stderr
@@ -209,7 +209,7 @@ def test_a_mistake_does_not_spoil_the_folder(capsys, elsewhere: Path):
     assert (code, err) == (0, "")
 
 
-def test_options_without_meaning_are_refused(capsys, tiny_run: Path):
+def test_options_without_effect_are_refused(capsys, tiny_run: Path):
     for arguments in (("--json",), ("--on", "x.txt", "--minutes", "1")):
         code, _, err = call(capsys, "evaluate", str(tiny_run), *arguments)
         assert code == 2 and "has no effect" in err
@@ -224,13 +224,13 @@ def test_generate_samples_as_the_run_says(capsys, tiny_run: Path, tmp_path: Path
     assert call(capsys, "generate", str(greedy), "a\udcff")[0] == 2
 
 
-def test_the_reader_of_a_pipe_may_go_away(tiny_run: Path):
+def test_the_reader_of_a_pipe_may_close_it(tiny_run: Path):
     command = f"{sys.executable} -m aurelius recipes | head -c 1"
     done = subprocess.run(["bash", "-c", command + "; exit ${PIPESTATUS[0]}"], capture_output=True, text=True)
     assert done.returncode in (0, 1) and done.stderr == ""
 
 
-def test_a_terminal_that_knows_few_characters(tiny_run: Path):
+def test_a_terminal_that_lacks_characters(tiny_run: Path):
     command = [sys.executable, "-m", "aurelius", "generate", str(tiny_run), "“Hello”", "--max-tokens", "2"]
     env = os.environ | {"PYTHONIOENCODING": "ascii"}
     done = subprocess.run(command, capture_output=True, text=True, env=env)

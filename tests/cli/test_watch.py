@@ -32,7 +32,7 @@ def test_a_falling_curve_falls():
     assert lines[0].split()[0] == "97.5" and lines[-1].split()[0] == "0", "means of the first and last column"
 
 
-def test_what_is_not_finite_leaves_a_gap_or_repeats():
+def test_values_that_are_not_finite_leave_a_gap_or_repeat():
     assert chart([(0, float("nan"))], 5, 1) == ["         0   "]
     assert chart([(0, 1.0), (1, float("nan")), (2, 2.0)], 3, 1)[0].endswith("▁▁█")
 

@@ -16,7 +16,7 @@ def refused(text: str, **options: Any) -> str | None:
     return drop_reason(text, words_of(text), CorpusSettings.model_validate({"min_words": 3} | options))
 
 
-def test_line_ends_and_the_outside_are_mended_whatever_the_steps():
+def test_line_ends_and_outer_whitespace_are_always_repaired():
     assert repair("\r\n One.  \r\nTwo\r \n\nThree \n", []) == ("One.  \nTwo\n \n\nThree", [])
 
 
@@ -33,7 +33,7 @@ def test_line_ends_and_the_outside_are_mended_whatever_the_steps():
         ("paragraphs", "One.  \n\n \nTwo.\nThree.", "One.\nTwo.\nThree."),
     ],
 )
-def test_each_repair_and_only_when_asked(step: Any, before: str, after: str):
+def test_each_repair_only_happens_on_request(step: Any, before: str, after: str):
     assert repair(before, [step]) == (after, [step])
     assert repair(before, [])[0] == before
     assert repair(after, [step]) == (after, [])
@@ -45,7 +45,7 @@ def test_the_default_leaves_quotes_and_paragraphs_alone():
 
 
 @given(st.text())
-def test_mending_twice_changes_nothing_more(text: str):
+def test_repairing_twice_changes_nothing_more(text: str):
     once, _ = repair(text, DEFAULT)
     assert (
         repair(once, ["characters", "quotes", "paragraphs"])[0]
@@ -72,7 +72,7 @@ def test_mending_twice_changes_nothing_more(text: str):
         ("He said, \ufffdI want to go to the sun.\ufffd And he was there.", "mojibake beyond repair"),
     ],
 )
-def test_what_is_refused_and_why(text: str, reason: str):
+def test_what_is_dropped_and_why(text: str, reason: str):
     assert refused(text, max_words=20) == reason
 
 
@@ -90,7 +90,7 @@ def test_what_is_a_story(text: str):
     assert refused(text) is None
 
 
-def test_every_refusal_can_be_switched_off():
+def test_every_filter_can_be_switched_off():
     for text in (
         "once there was a cat and it was in the",
         "Es war einmal eine Katze allein.",

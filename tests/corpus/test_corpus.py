@@ -85,7 +85,7 @@ def test_neither_order_nor_workers_nor_shards_change_a_byte(tiny, tmp_path, monk
         assert (tmp_path / "b" / name).read_bytes() == content == (tmp_path / "c" / name).read_bytes()
 
 
-def test_a_sample_is_even_and_grows_with_its_size(tiny, tmp_path):
+def test_a_sample_is_uniform_and_nested_in_larger_ones(tiny, tmp_path):
     report = build(tiny, tmp_path / "a", STORIES, stories=100)
     small, large = set(), set()
     for text in sides(tmp_path / "a"):
@@ -110,7 +110,7 @@ def test_a_story_keeps_its_side_whatever_else_is_read(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("count", [2, 3])
-def test_no_side_is_empty_of_two_stories(tiny, tmp_path, count: int):
+def test_no_side_is_empty_with_two_stories(tiny, tmp_path, count: int):
     for number in range(8):
         build(
             tiny,
@@ -132,7 +132,7 @@ def test_near_duplicates_stay_together(tiny, tmp_path):
     assert any((a in train) != (b in train) for a, b in zip(STORIES, copies, strict=True))
 
 
-def test_an_overlap_with_held_out_stories_is_told_and_removed_when_asked(tiny, tmp_path):
+def test_overlap_with_held_out_stories_is_reported_and_removed_on_request(tiny, tmp_path):
     held = [*STORIES[:20], *(text.replace(" a ", " one ", 1) for text in STORIES[20:50]), *STORIES[390:]]
     write_json(tmp_path / "held.json", held)
     options: dict[str, Any] = {"valid_source": str(tmp_path / "held.json")}
@@ -147,7 +147,7 @@ def test_an_overlap_with_held_out_stories_is_told_and_removed_when_asked(tiny, t
     assert set(read_stories(tmp_path / "b", "train")) == set(STORIES[50:380])
 
 
-def test_a_stopped_stage_goes_on_with_its_shards(tiny, tmp_path, monkeypatch):
+def test_a_stopped_stage_resumes_with_its_shards(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "BATCH", 100)
     recipe = tiny.with_(**{"corpus.stories": 400})
     made: list[str] = []
@@ -199,7 +199,7 @@ def test_no_process_outlives_the_stage(tmp_path: Path, number: signal.Signals):
     assert ("interrupted; run the same command" in said) == (number == signal.SIGTERM)
 
 
-def test_a_killed_worker_is_told(tiny, tmp_path, monkeypatch):
+def test_a_killed_worker_is_reported(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "make", _die)
     with pytest.raises(MemoryExhausted, match="again, with --workers 1"):
         build(tiny, tmp_path, STORIES, workers=2)
@@ -209,7 +209,7 @@ def _die(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_refused_stories_of_the_held_out_are_told(tiny, tmp_path):
+def test_dropped_held_out_stories_are_reported(tiny, tmp_path):
     write_json(tmp_path / "held.json", [*STORIES[:3], "Too short."])
     report = build(tiny, tmp_path / "a", STORIES[3:], valid_source=str(tmp_path / "held.json"))
     assert report["dropped"]["held out, under 10 words"] == 1 and report["valid"]["stories"] == 3
@@ -222,7 +222,7 @@ def test_refused_stories_of_the_held_out_are_told(tiny, tmp_path):
         build(tiny, tmp_path / "b", STORIES[3:], valid_source=str(tmp_path / "held.json"))
 
 
-def test_shards_of_another_recipe_are_not_gone_on_with(tiny, tmp_path, monkeypatch):
+def test_shards_of_another_recipe_are_not_reused(tiny, tmp_path, monkeypatch):
     make = shards.make
     monkeypatch.setattr(shards, "make", lambda *a: (make(*a), 1 / 0))
     with pytest.raises(ZeroDivisionError):
@@ -233,7 +233,7 @@ def test_shards_of_another_recipe_are_not_gone_on_with(tiny, tmp_path, monkeypat
 
 
 @pytest.mark.long
-def test_a_full_disk_stops_cleanly_and_the_stage_goes_on(tiny, tmp_path, small_disk, monkeypatch):
+def test_a_full_disk_stops_cleanly_and_the_stage_resumes(tiny, tmp_path, small_disk, monkeypatch):
     disk, enlarge = small_disk
     monkeypatch.setattr(shards, "BATCH", 500)
     recipe = tiny.with_(**{"corpus.stories": 8000})
@@ -281,6 +281,6 @@ def test_datasets_objects(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("stories, message", [("A story.", "one text"), ([b"A story."], "row 0 .* a bytes")])
-def test_what_is_given_is_no_stories(tiny, tmp_path, stories, message):
+def test_what_is_passed_is_not_stories(tiny, tmp_path, stories, message):
     with pytest.raises(CorpusError, match=message):
         corpus.build(tiny, tmp_path, stories=stories)

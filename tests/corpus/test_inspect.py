@@ -40,7 +40,7 @@ def test_dropped_stories_are_found_by_their_reason(run: Path):
     assert not list(search(run, "dropped", words="dragon"))
 
 
-def test_what_cannot_be_looked_at(run: Path, tmp_path_factory: pytest.TempPathFactory):
+def test_what_cannot_be_inspected_is_named(run: Path, tmp_path_factory: pytest.TempPathFactory):
     with pytest.raises(CorpusError, match=r"'test'.*train, valid, dropped"):
         search(run, "test")
     with pytest.raises(CorpusError, match=r"dropped for 'rude'.*under 10 words"):

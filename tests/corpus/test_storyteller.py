@@ -49,7 +49,7 @@ def test_the_stories_never_change():
     assert hashlib.sha256(text.encode()).hexdigest() == GOLDEN
 
 
-def test_another_process_tells_the_same():
+def test_another_process_writes_the_same_stories():
     code = (
         "from aurelius.corpus.storyteller import tell; print(''.join(tell(3, i) for i in range(40)), end='')"
     )
@@ -64,7 +64,7 @@ def test_another_process_tells_the_same():
         assert told.stdout == "".join(tell(3, index) for index in range(40))
 
 
-def test_any_order_tells_the_same():
+def test_stories_do_not_depend_on_the_order_of_access():
     forward = [tell(1, index) for index in range(50)]
     assert [tell(1, index) for index in reversed(range(50))] == forward[::-1]
     assert list(stories(50, seed=1)) == forward
@@ -168,7 +168,7 @@ def test_twenty_thousand_stories_are_distinct():
     assert len({hash(text) for text in stories(20_000, seed=11)}) == 20_000
 
 
-def test_there_are_very_many():
+def test_there_are_very_many_stories():
     assert at_least() > 10**12
 
 

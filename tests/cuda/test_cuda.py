@@ -55,7 +55,7 @@ def distance(found: torch.Tensor, wanted: torch.Tensor) -> float:
     return ((found - wanted).norm() / wanted.norm()).item()
 
 
-def test_the_device_is_given_the_same_blocks(tiny: Recipe, tiny_run: Path):
+def test_the_device_gets_the_same_blocks(tiny: Recipe, tiny_run: Path):
     blocks = blocks_of(tiny, tiny_run)
     for first in (0, blocks.per_epoch - 2):
         on_gpu, on_cpu = (DeviceBlocks(blocks, device).batch(first, 5) for device in (CUDA, CPU))
@@ -106,7 +106,7 @@ def open_weights(checkpoint: Path) -> torch.Tensor:
     )
 
 
-def test_auto_batch_fits_the_memory_that_is_left(tiny: Recipe, tiny_run: Path):
+def test_auto_batch_fits_the_free_memory(tiny: Recipe, tiny_run: Path):
     """With all but 4 GiB of the card taken, a step of 65,536 sequences is cut into micro-batches."""
     torch.cuda.empty_cache()
     recipe = tiny.with_(**{"training.batch": 65536})

@@ -32,7 +32,7 @@ cases = st.tuples(
 
 
 @given(cases, st.integers(0, 3))
-def test_each_token_is_a_target_once_an_epoch(case, epoch):
+def test_each_token_is_a_target_once_per_epoch(case, epoch):
     lengths, context, seed = case
     stories = store(lengths)
     blocks = Blocks(stories, context, seed)
@@ -77,7 +77,7 @@ def test_a_share_of_the_blocks_begins_with_a_story(case, share: float):
 
 
 @given(cases, shares, st.integers(0, 4))
-def test_blocks_are_placed_one_epoch_after_the_other(case, share: float, epoch: int):
+def test_blocks_are_located_one_epoch_after_another(case, share: float, epoch: int):
     lengths, context, seed = case
     blocks = Blocks(store(lengths), context, seed, share)
     sizes = [len(blocks.epoch(n).block_starts) for n in range(epoch + 1)]
@@ -89,7 +89,7 @@ def test_blocks_are_placed_one_epoch_after_the_other(case, share: float, epoch: 
 
 
 @given(cases, st.data())
-def test_a_block_is_the_same_whenever_it_is_asked_for(case, data):
+def test_a_block_is_always_the_same(case, data):
     lengths, context, seed = case
     stories = store(lengths)
     number = data.draw(st.integers(0, 5 * Blocks(stories, context, seed).per_epoch))
@@ -99,7 +99,7 @@ def test_a_block_is_the_same_whenever_it_is_asked_for(case, data):
     assert (straight.piece(number) == Blocks(stories, context, seed).piece(number)).all()
 
 
-def test_epochs_and_seeds_are_shuffled_anew():
+def test_epochs_and_seeds_are_shuffled_differently():
     stories = store([5] * 50)
     a, b = Blocks(stories, 16, 0), Blocks(stories, 16, 1)
     first, second = (a.batch(n * a.per_epoch, a.per_epoch)[1] for n in (0, 1))

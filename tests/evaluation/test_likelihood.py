@@ -60,7 +60,7 @@ def test_figures_are_those_of_stock_transformers(tiny_run: Path):
         assert found.nats_per_token == pytest.approx(whole / found.tokens, rel=1e-5)
 
 
-def test_order_and_company_do_not_matter(tiny_run: Path):
+def test_the_order_and_number_of_stories_do_not_matter(tiny_run: Path):
     model = open_model(str(tiny_run), "cpu")
     documents = ["A cat sat on a mat. " * n for n in (1, 9, 3, 30)]
     together = measure(model, documents)

@@ -61,7 +61,7 @@ def test_a_type_that_does_not_fit_the_shape(source: LlamaFolder, tmp_path: Path)
     assert not (tmp_path / "other").exists()
 
 
-def test_the_cards_shape_is_sent_to_large_portable(source: LlamaFolder):
+def test_the_cards_shape_is_referred_to_large_portable(source: LlamaFolder):
     for name, problem in (("large", "the recipe large-portable has 992"), ("large-portable", "")):
         found = gguf.misfit(Recipe.load(name).model, "Q8_0")
         assert problem in found and bool(problem) == bool(found)

@@ -34,7 +34,7 @@ def test_stock_transformers_loads_weights_and_tokenizer(tiny, tiny_run: Path, fo
             assert (ours(ids) - expected).abs().max() <= 1e-5 * max(1.0, float(expected.abs().max()))
 
 
-def test_configuration_is_read_as_meant(tiny, folder: Path):
+def test_transformers_reads_the_configuration_correctly(tiny, folder: Path):
     stock, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     assert stock.config.rope_parameters["rope_theta"] == tiny.model.rope_theta
     generation = stock.generation_config
@@ -62,7 +62,7 @@ def test_the_pipeline_writes(folder: Path):
     assert text.startswith("Once upon a time ")
 
 
-def test_the_card_tells_figures_and_cautions(tiny_run: Path, folder: Path):
+def test_the_card_has_figures_and_cautions(tiny_run: Path, folder: Path):
     card = (folder / "README.md").read_text()
     report = json.loads((tiny_run / "evaluation/report.json").read_text())
     assert f"{report['documentwise']['bits_per_byte']:.4f}" in card

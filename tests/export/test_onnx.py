@@ -83,7 +83,7 @@ def test_names_and_shapes_are_those_of_optimum(source: LlamaFolder):
 
 
 @pytest.mark.parametrize("kind", ["fp16", "int8", "q4"])
-def test_stored_smaller_it_computes_what_the_stored_weights_say(source: LlamaFolder, stock, kind: str):
+def test_smaller_files_compute_with_the_rounded_weights(source: LlamaFolder, stock, kind: str):
     """The file's logits are those of stock transformers with the same rounded weights."""
     ids = np.random.default_rng(2).integers(4, 420, (1, 30))
     rounded = AutoModelForCausalLM.from_pretrained(source.path).eval()
@@ -128,7 +128,7 @@ def test_four_bits_are_within_a_step(value):
     assert (np.abs(back - value) <= step + 1e-6).all()
 
 
-def test_a_folder_for_the_browser_holds_what_it_is_used_with(source: LlamaFolder, tmp_path: Path):
+def test_an_onnx_folder_has_tokenizer_and_configurations(source: LlamaFolder, tmp_path: Path):
     onnx_graph.write(source, tmp_path, {"int8": FILES["int8"]})
     found = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
     assert found == sorted([*onnx_graph.COMPANIONS, "onnx/model_quantized.onnx"])

@@ -63,7 +63,7 @@ def test_exported_again_it_is_the_same_folder(imported: Path, stories260k: Path)
     assert (model.config.bos_token_id, model.config.eos_token_id) == (1, 2)
 
 
-def test_training_goes_on_from_its_weights(imported: Path, tmp_path: Path):
+def test_training_starts_from_its_weights(imported: Path, tmp_path: Path):
     copy = Path(shutil.copytree(imported, tmp_path / "on"))
     steps = {"training.steps": 2, "optimizer.learning_rate": 1e-9, "optimizer.adamw_learning_rate": 1e-9}
     run = run_pipeline(copy, overrides=steps, until="training", update=True, device="cpu").folder
@@ -188,7 +188,7 @@ def test_a_run_is_not_imported(imported: Path, tmp_path: Path):
     ],
     ids=lambda extra: next(iter(extra)),
 )
-def test_a_tokenizer_that_would_cut_or_pad_does_not(stories260k: Path, tmp_path: Path, extra: dict):
+def test_truncation_and_padding_of_a_tokenizer_are_ignored(stories260k: Path, tmp_path: Path, extra: dict):
     folder = copied(stories260k, tmp_path / "folder")
     table = json.loads((folder / "tokenizer.json").read_text()) | extra
     (folder / "tokenizer.json").write_text(json.dumps(table))
@@ -247,7 +247,7 @@ def test_bfloat16_weights_are_read(stories260k: Path, tmp_path: Path):
         ({"max_position_embeddings": 4}, "context 4: Input should be greater than or equal to 8"),
     ],
 )
-def test_a_configuration_that_does_not_do(stories260k: Path, tmp_path: Path, changes: dict, words: str):
+def test_unsupported_configurations_are_refused(stories260k: Path, tmp_path: Path, changes: dict, words: str):
     folder = copied(stories260k, tmp_path / "folder", **changes)
     with pytest.raises(AureliusError) as caught:
         import_model(folder, tmp_path / "run", overrides=FEW)
@@ -255,7 +255,7 @@ def test_a_configuration_that_does_not_do(stories260k: Path, tmp_path: Path, cha
     assert not (tmp_path / "run").exists()
 
 
-def test_weights_that_do_not_do(stories260k: Path, tmp_path: Path):
+def test_unusable_weights_are_refused(stories260k: Path, tmp_path: Path):
     folder = copied(stories260k, tmp_path / "folder")
     weights = load_file(folder / "model.safetensors")
     for spoilt, words in ((np.float32("nan"), "value that is not finite"), (np.int8(1), "is of type I8")):

@@ -73,7 +73,7 @@ def test_a_character_of_several_tokens_appears_whole(model: LanguageModel):
     assert "".join(pieces) == " 😀 the" and not any("\ufffd" in piece for piece in pieces)
 
 
-def test_beyond_the_context_it_goes_on_from_the_last_half(model: LanguageModel):
+def test_beyond_the_context_it_continues_from_the_last_half(model: LanguageModel):
     word = model.encode("the ")[0]
     script = Script(model, [word] * 100, context=16)
     text = "".join(generate(script, "the the", Sampling(temperature=0, max_new_tokens=60)))
@@ -114,7 +114,7 @@ def test_no_such_model(name: str, tmp_path: Path):
         open_model(str(tmp_path))
 
 
-def test_a_special_token_in_the_prompt_is_text_unless_asked_for(model: LanguageModel):
+def test_a_special_token_in_the_prompt_is_text_by_default(model: LanguageModel):
     assert model.encode("a </s> b").count(1) == 0
     assert model.encode("a </s> b", parse_special=True).count(1) == 1
     assert model.encode("a </s> b").count(1) == 0, "asking once changes nothing afterwards"

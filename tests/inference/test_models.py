@@ -30,7 +30,7 @@ def test_a_path_and_its_text_open_the_same(tiny_run: Path, folder: Path):
     assert isinstance(open_model(folder, "cpu"), TransformersModel)
 
 
-def test_weights_that_are_not_there_are_not_made_up(folder: Path):
+def test_missing_weights_are_not_made_up(folder: Path):
     weights = load_file(folder / "model.safetensors")
     kept = {name: value for name, value in weights.items() if ".layers.1." not in name}
     save_file(kept, folder / "model.safetensors", {"format": "pt"})
@@ -38,7 +38,7 @@ def test_weights_that_are_not_there_are_not_made_up(folder: Path):
         open_model(folder, "cpu")
 
 
-def test_weights_are_not_left_out(folder: Path):
+def test_no_weights_are_left_out(folder: Path):
     change(folder / "config.json", num_hidden_layers=1)
     with pytest.raises(ModelError, match=r"weights that its config.json does not mention: .*layers\.1\."):
         open_model(folder, "cpu")
@@ -64,6 +64,6 @@ def test_how_a_folder_samples():
 
 
 @pytest.mark.parametrize("wrong", [{"top_p": 0.0}, {"temperature": "hot"}, {"top_k": 5.5}, {"min_p": 1.5}])
-def test_sampling_that_cannot_be(wrong: dict):
+def test_impossible_sampling_is_refused(wrong: dict):
     with pytest.raises(ModelError, match=rf"^f/generation_config.json has {next(iter(wrong))} "):
         sampling_of({"do_sample": True, **wrong}, "f/generation_config.json")

@@ -38,7 +38,7 @@ def test_the_distribution_is_transformers(seed, temperature, top_k, top_p, min_p
     assert torch.allclose(found, expected, atol=1e-5)
 
 
-def test_temperature_nought_takes_the_likeliest():
+def test_temperature_zero_takes_the_likeliest():
     logits = torch.tensor([0.0, 3.0, 2.9])
     random = torch.Generator().manual_seed(0)
     assert {sample_next_token(logits, Sampling(temperature=0), random) for _ in range(20)} == {1}

@@ -69,7 +69,7 @@ def test_head_loss():
     agree(cpu_kernels.head_loss(x, weight, targets), plain, x, weight)
 
 
-def test_a_hopeless_target_costs_a_finite_loss():
+def test_an_impossible_target_has_a_finite_loss():
     x = torch.tensor([[300.0]], requires_grad=True)
     weight = torch.tensor([[1.0], [-1.0]], requires_grad=True)
     loss = cpu_kernels.head_loss(x, weight, torch.tensor([1]))

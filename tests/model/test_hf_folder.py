@@ -23,7 +23,7 @@ def change(folder: Path, **values) -> None:
     )
 
 
-def test_an_exported_folder_is_read_whole(tiny, folder: Path):
+def test_an_exported_folder_is_read_completely(tiny, folder: Path):
     found = LlamaFolder.read(folder)
     assert found.shape == tiny.model and found.vocab_size == 420
     assert sum(value.size for value in found.weights.values()) == tiny.parameters
@@ -52,7 +52,7 @@ def test_a_foreign_folder_is_read(stories260k: Path):
         ({"num_hidden_layers": 1}, "9 weights that config.json does not mention"),
     ],
 )
-def test_what_is_no_llama_as_ours_is_refused(folder: Path, broken: dict, words: str):
+def test_unsupported_llamas_are_refused(folder: Path, broken: dict, words: str):
     change(folder, **broken)
     with pytest.raises(AureliusError) as caught:
         LlamaFolder.read(folder)
@@ -68,7 +68,7 @@ def test_a_tokenizer_of_another_model_is_refused(folder: Path):
         LlamaFolder.read(folder)
 
 
-def test_a_head_of_its_own_is_refused_and_a_copy_of_the_embedding_is_not(folder: Path):
+def test_a_separate_head_is_refused_but_not_a_copy_of_the_embedding(folder: Path):
     weights = load_file(folder / "model.safetensors")
     save_file(weights | {HEAD: weights[EMBEDDING].copy()}, folder / "model.safetensors")
     assert HEAD not in LlamaFolder.read(folder).weights

@@ -51,7 +51,7 @@ def test_a_cache_changes_nothing(name: str):
 
 
 @torch.no_grad()
-def test_the_future_is_not_seen(tiny: Recipe):
+def test_attention_is_causal(tiny: Recipe):
     ours, _ = pair(tiny)
     ids = torch.randint(0, 400, (1, 20))
     other = ids.clone()

@@ -56,7 +56,7 @@ def test_every_runtime_agrees(story_run: Path, in_javascript):
 
 
 @pytest.mark.long
-def test_ids_are_equal_on_500_beginnings_and_on_odd_texts(
+def test_ids_are_equal_on_500_beginnings_and_on_hard_texts(
     story_run: Path, parity_texts: list[str], in_javascript
 ):
     """Where a runtime cannot cut as the others do is asserted: the list is no longer than it must."""
@@ -174,7 +174,7 @@ def test_a_disagreement_is_found(tiny_run: Path):
     assert "bits per byte" in compare.compare(coarse, worse, model, own, asked, stories).problems[0]
 
 
-def test_greedy_stories_are_200_tokens_or_say_where_they_part(tiny_run: Path):
+def test_greedy_stories_have_200_tokens_or_say_where_they_diverge(tiny_run: Path):
     """A model that ends its stories at once is asked for more of them."""
     model = RunModel.open(tiny_run, "cpu")
     stories = [check.shortened(model, text) for text in StoryFile(tiny_run / "corpus", "valid", limit=24)]
@@ -216,7 +216,7 @@ def test_the_command_fails_with_a_runtime(tiny_run: Path, monkeypatch: pytest.Mo
         assert words in capsys.readouterr().err
 
 
-def test_unfinished_files_are_neither_asked_nor_published(tiny_run: Path, tmp_path: Path):
+def test_unfinished_files_are_neither_checked_nor_published(tiny_run: Path, tmp_path: Path):
     run = Path(shutil.copytree(tiny_run, tmp_path / "tiny"))
     for name in ("onnx/onnx/model.onnx", "gguf/tiny-Q5_K.gguf"):
         (run / "export" / name).parent.mkdir(parents=True)

@@ -39,7 +39,7 @@ def flip(path: Path) -> None:
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def test_an_entry_notices_what_it_should(tmp_path: Path):
+def test_an_entry_detects_changes(tmp_path: Path):
     path = tmp_path / "data"
     path.write_bytes(b"some content")
     entry = Entry.of(path)
@@ -58,7 +58,7 @@ def test_an_entry_notices_what_it_should(tmp_path: Path):
     assert not entry.describes(path)
 
 
-def test_manifest_reads_back_and_names_the_damage(tmp_path: Path):
+def test_a_manifest_reads_back_and_names_damaged_files(tmp_path: Path):
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "a.bin").write_bytes(b"aaaa")
     (tmp_path / ".hidden").write_bytes(b"")

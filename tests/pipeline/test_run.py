@@ -47,7 +47,7 @@ def test_a_finished_run_has_the_folder_of_the_design(tiny_run: Path):
     } <= files
 
 
-def test_again_does_nothing_fast(tiny, copy: Path):
+def test_running_again_quickly_does_nothing(tiny, copy: Path):
     before = digests(copy)
     code = (
         "import sys, aurelius; assert aurelius.run(sys.argv[1]).done == []; "
@@ -63,7 +63,7 @@ def test_a_folder_in_use_is_left_alone(tiny, copy: Path):
         run(tiny, copy)
 
 
-def test_a_change_that_touches_nothing_done_needs_no_leave(tiny, tmp_path: Path):
+def test_a_change_that_affects_no_finished_stage_needs_no_update(tiny, tmp_path: Path):
     run(tiny, tmp_path / "run", until="tokenizer")
     changed = {"training.steps": 3, "description": "better"}
     assert run(tiny, tmp_path / "run", overrides=changed, until="tokens").done == ["tokens"]
@@ -104,7 +104,7 @@ def test_a_changed_recipe_names_fields_and_stages(tiny, copy: Path):
         ({"description": "better"}, []),
     ],
 )
-def test_update_redoes_only_what_is_touched(tiny, copy: Path, change: dict, redone: list[str]):
+def test_update_redoes_only_affected_stages(tiny, copy: Path, change: dict, redone: list[str]):
     before = digests(copy)
     assert run(tiny, copy, overrides=change, update=True, device="cpu").done == redone
     for name, digest in before.items():
@@ -122,7 +122,7 @@ def test_every_field_of_the_recipe_belongs_to_a_stage():
     assert set(Recipe.model_fields) - sections == {"description"}
 
 
-def test_a_stage_without_manifest_is_done_again(tiny, copy: Path):
+def test_a_stage_without_a_manifest_is_redone(tiny, copy: Path):
     expected = digests(copy)
     (copy / "tokenizer/manifest.json").unlink()
     (copy / "tokenizer/tokenizer.json").write_text("half writ")
@@ -131,7 +131,7 @@ def test_a_stage_without_manifest_is_done_again(tiny, copy: Path):
     assert digests(copy) == expected
 
 
-def test_killed_training_is_gone_on_with(tiny, copy: Path):
+def test_a_killed_training_resumes(tiny, copy: Path):
     expected = artifacts.sha256(copy / "training/step-000012/model.safetensors")
     (copy / "training/manifest.json").unlink()
     shutil.rmtree(copy / "training/step-000012")
@@ -207,7 +207,7 @@ def test_a_folder_of_something_else_is_left_alone(tiny, tmp_path: Path):
 
 
 @pytest.mark.parametrize("stage", ["corpus", "tokenizer", "training", "export"])
-def test_a_full_disk_stops_cleanly_and_goes_on_afterwards(tiny, copy: Path, monkeypatch, stage: str):
+def test_a_full_disk_stops_cleanly_and_resumes_afterwards(tiny, copy: Path, monkeypatch, stage: str):
     expected = digests(copy)
     for name in NAMES[NAMES.index(stage) :]:
         shutil.rmtree(copy / name)

@@ -167,7 +167,7 @@ def test_a_dry_run_shows_everything_and_sends_nothing(exported: Path, tmp_path: 
     assert Hub.asked == []
 
 
-def test_a_corpus_whose_licence_is_not_stated_is_warned_of(
+def test_a_corpus_without_a_stated_licence_gives_a_warning(
     exported: Path, tmp_path: Path, capsys, monkeypatch
 ):
     run = Path(shutil.copytree(exported, tmp_path / "tiny"))
@@ -229,7 +229,7 @@ def test_one_commit_holds_what_was_shown(exported: Path, tmp_path: Path, server:
     assert not any(TOKEN in path.read_text(errors="replace") for path in folder.rglob("*") if path.is_file())
 
 
-def test_what_is_to_be_private_is_not_sent_to_a_public_repository(
+def test_a_private_publication_is_not_sent_to_a_public_repository(
     exported: Path, tmp_path: Path, server: str
 ):
     Hub.public = True
@@ -265,7 +265,7 @@ def test_what_the_hub_refuses_is_one_line(
     assert not token or token not in str(caught.value)
 
 
-def test_no_answer_is_one_line(exported: Path, tmp_path: Path):
+def test_an_unreachable_hub_gives_one_line(exported: Path, tmp_path: Path):
     done = publish(exported, tmp_path, "http://127.0.0.1:9", "--send")
     assert done.returncode == 1 and "on the hub" in done.stderr and "Traceback" not in done.stderr
 

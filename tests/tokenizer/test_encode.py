@@ -60,13 +60,13 @@ def test_ids_of_real_stories(encoders: list[Encoder], train_sample: Path, valid_
                 assert np.frombuffer(encoder.encode(text), "<u2").tolist() == expected.ids
 
 
-def test_a_forgotten_pretoken_is_encoded_again(encoders: list[Encoder], monkeypatch):
+def test_a_pretoken_evicted_from_the_cache_is_encoded_again(encoders: list[Encoder], monkeypatch):
     monkeypatch.setattr("aurelius.tokenizer.encode.CACHE_SIZE", 3)
     for text in STORIES[:20]:
         check(encoders[0], text)
 
 
-def test_foreign_tokenizers_are_asked_for_each_text(stories260k: Path):
+def test_foreign_tokenizers_encode_each_text_themselves(stories260k: Path):
     ours = json.loads(train(STORIES, TokenizerSettings(vocab_size=700, max_characters=60)).to_str())
     other_cut, other_end, more = (json.loads(json.dumps(ours)) for _ in range(3))
     other_cut["pre_tokenizer"]["pattern"]["Regex"] = r"\w+"

@@ -20,7 +20,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_figures_of_a_cut(folder: Path):
+def test_the_figures_of_an_inspection(folder: Path):
     cut = inspect(folder, ["Once upon a café", *STORIES[:50]])
     assert "".join(piece for piece, _ in cut.pieces).replace("<0xC3><0xA9>", "é") == "Once upon a café "
     assert cut.texts == 51 and cut.vocab_size == 700 and cut.byte_tokens == 2

@@ -115,7 +115,7 @@ def test_hard_mixtures_decode_to_themselves(portable: Tokenizer, text: str):
         "a\u0085b\ufeffc\u001cd\u0085",
     ],
 )
-def test_odd_texts_decode_to_themselves(portable: Tokenizer, text: str):
+def test_hard_texts_decode_to_themselves(portable: Tokenizer, text: str):
     check_lossless(portable, text)
 
 

@@ -46,7 +46,7 @@ def test_results_come_in_order_from_threads_with_their_share(threads):
     assert torch.get_num_threads() == 4, "only theirs"
 
 
-def test_an_error_comes_when_nobody_works_any_more():
+def test_an_error_is_raised_once_no_thread_is_working():
     ended = []
 
     def work(number: int) -> None:
@@ -64,7 +64,7 @@ def test_an_error_comes_when_nobody_works_any_more():
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
-def test_the_step_of_several_is_the_step_of_one(tiny: Recipe, blocks: Blocks, threads, optimizer: str):
+def test_threads_compute_the_same_step_as_one(tiny: Recipe, blocks: Blocks, threads, optimizer: str):
     """Also where four blocks cannot be shared evenly, and where a step has several pieces."""
     found = {}
     for count, accumulate in ((1, 1), (2, 1), (3, 1), (4, 2), (9, 4)):
@@ -81,7 +81,7 @@ def test_the_step_of_several_is_the_step_of_one(tiny: Recipe, blocks: Blocks, th
             torch.testing.assert_close(other_weights[name], weight, rtol=0, atol=2e-4)
 
 
-def test_stopped_and_run_again_ends_bit_for_bit_the_same(tiny, tiny_run: Path, tmp_path: Path, threads):
+def test_a_stopped_training_ends_bit_for_bit_the_same(tiny, tiny_run: Path, tmp_path: Path, threads):
     threads(2)
     tokens = tiny_run / "tokens"
     with pytest.raises(Interrupted):

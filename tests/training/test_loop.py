@@ -112,7 +112,7 @@ def wait_for(path: Path, process: subprocess.Popen) -> None:
         time.sleep(0.002)
 
 
-def test_killed_and_run_again_ends_bit_for_bit_the_same(tiny: Recipe, tokens: Path, tmp_path: Path):
+def test_a_killed_training_ends_bit_for_bit_the_same(tiny: Recipe, tokens: Path, tmp_path: Path):
     recipe = tiny.with_(**{"training.steps": 200, "training.log_every": 7, "training.keep_checkpoints": 100})
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     subprocess.run(script(recipe, tokens, straight, tmp_path), check=True)
@@ -157,7 +157,7 @@ def test_thirty_kills_leave_no_trace(tiny: Recipe, tokens: Path, tmp_path: Path)
     assert weights(straight) == weights(broken)
 
 
-def test_metrics_are_cut_back_to_the_checkpoint(tiny: Recipe, tokens: Path, tmp_path: Path):
+def test_metrics_are_truncated_to_the_checkpoint(tiny: Recipe, tokens: Path, tmp_path: Path):
     train(tiny, tokens, tmp_path)
     before = (tmp_path / "metrics.jsonl").read_text()
     with (tmp_path / "metrics.jsonl").open("a") as file:
@@ -182,7 +182,7 @@ class Listening(Progress):
         self.warnings.append(text)
 
 
-def test_other_versions_or_threads_are_told(tiny: Recipe, tokens: Path, tmp_path: Path):
+def test_other_versions_or_threads_give_a_warning(tiny: Recipe, tokens: Path, tmp_path: Path):
     state_file = train(tiny, tokens, tmp_path) / "state.json"
     state = json.loads(state_file.read_text())
     state["threads"] = 77
@@ -238,7 +238,7 @@ def _tensors(checkpoint: Path):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_asked_to_stop_it_keeps_a_checkpoint(tiny, tokens: Path, tmp_path: Path, number: int, code: int):
+def test_a_stop_saves_a_checkpoint(tiny, tokens: Path, tmp_path: Path, number: int, code: int):
     recipe = tiny.with_(**{"training.steps": 3000, "training.checkpoint_every": 3000})
     handler = signal.getsignal(number)
     with pytest.raises(Interrupted, match="stopped by SIG") as caught:
@@ -262,7 +262,7 @@ def test_an_echo_of_the_signal_changes_nothing(tiny: Recipe, tokens: Path, tmp_p
     assert newest_checkpoint(tmp_path).name == "step-000004"
 
 
-def test_a_later_signal_acts(tiny: Recipe, tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_second_signal_acts(tiny: Recipe, tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(signals, "ECHO", -1.0)
 
     class Twice(Alarm):
@@ -274,7 +274,7 @@ def test_a_later_signal_acts(tiny: Recipe, tokens: Path, tmp_path: Path, monkeyp
         train(tiny, tokens, tmp_path, progress=Twice(signal.SIGINT, 4))
 
 
-def test_losses_of_steps_that_are_done_anew_are_no_measure(tiny: Recipe, tokens: Path, tmp_path: Path):
+def test_losses_of_repeated_steps_do_not_count(tiny: Recipe, tokens: Path, tmp_path: Path):
     """A run that was killed before its first checkpoint begins anew, with metrics of better days."""
     (tmp_path / "metrics.jsonl").write_text('{"step": 4, "tokens": 768, "loss": 0.5}\n')
     assert train(tiny, tokens, tmp_path).name == "step-000012"
@@ -286,13 +286,15 @@ def test_a_signal_that_was_ignored_stays_ignored(tiny: Recipe, tokens: Path, tmp
     assert newest_checkpoint(tmp_path).name == "step-000012"
 
 
-def test_asked_to_stop_at_the_last_step_it_stops(tiny: Recipe, tokens: Path, tmp_path: Path):
+def test_a_stop_at_the_last_step_stops(tiny: Recipe, tokens: Path, tmp_path: Path):
     with pytest.raises(Interrupted, match="at step 12 of 12"):
         train(tiny, tokens, tmp_path, progress=Alarm(signal.SIGINT, 12))
     assert train(tiny, tokens, tmp_path).name == "step-000012"
 
 
-def test_what_a_kill_left_is_swept_and_never_taken_for_a_checkpoint(tiny, tokens: Path, tmp_path: Path):
+def test_leftovers_of_a_kill_are_removed_and_never_mistaken_for_a_checkpoint(
+    tiny, tokens: Path, tmp_path: Path
+):
     train(tiny, tokens, tmp_path)
     left = tmp_path / ".step-000999.tmp"
     left.mkdir()
@@ -315,7 +317,7 @@ def shorten(path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["state.json", "optimizer.safetensors", "model.safetensors"])
 @pytest.mark.parametrize("damage", [shorten, Path.unlink, flip])
-def test_a_damaged_checkpoint_is_passed_over(tiny, tokens: Path, tmp_path: Path, damage, name: str):
+def test_a_damaged_checkpoint_is_skipped(tiny, tokens: Path, tmp_path: Path, damage, name: str):
     if damage is flip and name == "state.json":
         pytest.skip("a changed digit of the state is not told from a right one")
     last = train(tiny, tokens, tmp_path)
@@ -328,7 +330,7 @@ def test_a_damaged_checkpoint_is_passed_over(tiny, tokens: Path, tmp_path: Path,
     assert (tmp_path / "step-000012.damaged").is_dir(), "kept for whoever wants to look"
 
 
-def test_without_a_usable_checkpoint_it_does_not_start_anew(tiny: Recipe, tokens: Path, tmp_path: Path):
+def test_without_a_usable_checkpoint_it_does_not_start_again(tiny: Recipe, tokens: Path, tmp_path: Path):
     train(tiny, tokens, tmp_path)
     for path in list_checkpoints(tmp_path):
         (path / "state.json").write_text("{}")
@@ -380,7 +382,7 @@ def crowded(most: int):
 
 
 @pytest.mark.parametrize(("most", "pieces"), [(3, 2), (1, 4)])
-def test_auto_batch_cuts_until_it_fits(tiny, tokens: Path, tmp_path: Path, monkeypatch, most, pieces):
+def test_auto_batch_splits_until_it_fits(tiny, tokens: Path, tmp_path: Path, monkeypatch, most, pieces):
     from aurelius.model.llama import Llama
 
     monkeypatch.setattr(Llama, "loss", crowded(most))
@@ -414,7 +416,7 @@ def test_a_failed_attempt_of_auto_batch_keeps_nothing_in_memory(tiny, tokens: Pa
     assert trainer.done == 0 and trainer.step()[0].isfinite()
 
 
-def test_auto_batch_gives_up_when_one_block_is_too_much(tiny, tokens: Path, tmp_path: Path, monkeypatch):
+def test_auto_batch_gives_up_if_one_sequence_is_too_much(tiny, tokens: Path, tmp_path: Path, monkeypatch):
     from aurelius.model.llama import Llama
 
     monkeypatch.setattr(Llama, "loss", crowded(0))
@@ -423,7 +425,7 @@ def test_auto_batch_gives_up_when_one_block_is_too_much(tiny, tokens: Path, tmp_
 
 
 @pytest.mark.long
-def test_a_full_disk_stops_cleanly_and_training_goes_on(tiny, tiny_run: Path, tmp_path: Path, small_disk):
+def test_a_full_disk_stops_cleanly_and_training_resumes(tiny, tiny_run: Path, tmp_path: Path, small_disk):
     disk, enlarge = small_disk
     recipe = tiny.with_(**{"training.steps": 60})
     straight = train(recipe, tiny_run / "tokens", tmp_path / "straight", device="cpu")

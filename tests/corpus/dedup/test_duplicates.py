@@ -47,7 +47,7 @@ def test_same_gives_the_first_of_equal_rows(rows: list[tuple[int, int]]):
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), max_size=20))
-def test_candidates_connect_all_that_share_a_band(rows: list[tuple[int, int]]):
+def test_candidates_connect_all_rows_that_share_a_band(rows: list[tuple[int, int]]):
     pairs = duplicates.candidates(np.array(rows, np.uint64).reshape(-1, 2)).tolist()
     assert all(a < b and any(x == y for x, y in zip(rows[a], rows[b], strict=True)) for a, b in pairs)
     assert len({tuple(pair) for pair in pairs}) == len(pairs)
@@ -87,7 +87,7 @@ def edited(text: str, random_: random.Random) -> str:
 
 
 @pytest.mark.parametrize("corpus", ["storyteller", "real"])
-def test_planted_near_duplicates_are_found_and_nothing_else(corpus: str, request: pytest.FixtureRequest):
+def test_only_planted_near_duplicates_are_found(corpus: str, request: pytest.FixtureRequest):
     sample = request.getfixturevalue("train_sample") if corpus == "real" else None
     random_ = random.Random(0)
     originals = stories(sample, 1500)

@@ -51,7 +51,7 @@ def test_a_tar_of_json_shards_is_read_without_unpacking(tmp_path: Path):
 
 
 @pytest.mark.parametrize("longest", [reader.MAX_BYTES, 64])  # in memory, or as a file without a name
-def test_a_text_in_a_tar_is_read_as_it_is_outside(tmp_path: Path, monkeypatch, longest: int):
+def test_a_text_in_a_tar_is_read_as_outside(tmp_path: Path, monkeypatch, longest: int):
     monkeypatch.setattr(reader, "MAX_BYTES", longest)
     text = "\n\n".join(f"Story {n}.\nIt ends." for n in range(20))
     (tmp_path / "a.txt").write_text(text)
@@ -72,7 +72,7 @@ def test_a_text_in_a_tar_is_read_as_it_is_outside(tmp_path: Path, monkeypatch, l
         ("a.jsonl", '["One."]', "begins with an array"),
     ],
 )
-def test_what_is_wrong_in_a_tar_is_named(tmp_path: Path, monkeypatch, name: str, content, words: str):
+def test_problems_in_a_tar_are_named(tmp_path: Path, monkeypatch, name: str, content, words: str):
     monkeypatch.setattr(reader, "MAX_BYTES", 1000)
     with pytest.raises(CorpusError) as caught:
         documents(tar(tmp_path / "all.tar", {name: content}))
@@ -103,7 +103,7 @@ def test_a_tar_without_stories_names_what_it_holds(tmp_path: Path):
         b"x" * 10_240,
     ],
 )
-def test_a_tar_ends_with_zeros_or_is_cut_short(tmp_path: Path, end: bytes):
+def test_a_tar_ends_with_zeros_or_is_truncated(tmp_path: Path, end: bytes):
     path = tar(tmp_path / "a.tar", {"a.txt": "One.", "b.txt": "Two."})
     whole = path.read_bytes()
     for size in (1024, 512 + 1024, 512 + 512 + 512):

@@ -133,7 +133,7 @@ def test_a_pattern_names_several_files(hub: str, tmp_path: Path):
     assert len(Hub.asked) == asked
 
 
-def test_a_transfer_that_breaks_is_gone_on_with(hub: str, tmp_path: Path):
+def test_a_broken_transfer_resumes(hub: str, tmp_path: Path):
     name = "hf:someone/tales/deep/tales.txt"
     Hub.breaks = 1
     done = aurelius(tmp_path, hub, "corpus", "pico", "--corpus", name)
@@ -145,7 +145,7 @@ def test_a_transfer_that_breaks_is_gone_on_with(hub: str, tmp_path: Path):
     assert report["stories_read"] == 30
 
 
-def test_a_transfer_that_is_damaged_is_made_again(hub: str, tmp_path: Path):
+def test_a_damaged_transfer_is_repeated(hub: str, tmp_path: Path):
     name = "hf:someone/tales/large.txt"
     Hub.damages = 1
     done = aurelius(tmp_path, hub, "corpus", "pico", "--corpus", name)
@@ -159,7 +159,7 @@ def test_a_transfer_that_is_damaged_is_made_again(hub: str, tmp_path: Path):
     assert blob.read_bytes() == STORIES.encode()
 
 
-def test_offline_takes_what_was_downloaded_and_nothing_else(hub: str, tmp_path: Path):
+def test_offline_mode_uses_only_what_was_downloaded(hub: str, tmp_path: Path):
     name = "hf:someone/tales/deep/tales.txt"
     done = aurelius(tmp_path, hub, "corpus", "pico", "--corpus", name, offline=True)
     assert done.returncode == 1 and "cannot download" in done.stderr and "Traceback" not in done.stderr

@@ -51,7 +51,7 @@ STORIES = st.text(st.characters(exclude_categories=["Cs"]))
     st.booleans(),
     st.integers(1, 40),
 )
-def test_an_array_is_read_alike_however_much_is_read_at_once(table, indent, ascii_only, chunk):
+def test_an_array_is_read_the_same_in_chunks_of_any_size(table, indent, ascii_only, chunk):
     content = json.dumps(
         [{"other": other, "text": text} for text, other in table], indent=indent, ensure_ascii=ascii_only
     )
@@ -61,7 +61,7 @@ def test_an_array_is_read_alike_however_much_is_read_at_once(table, indent, asci
 
 
 @given(st.binary(max_size=40), st.integers(1, 5))
-def test_whatever_an_array_holds_the_answer_is_one_of_ours(content: bytes, chunk: int):
+def test_any_array_gives_stories_or_a_typed_error(content: bytes, chunk: int):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json_rows, "CHUNK", chunk)
         for end in (b'"]', b"}]", b""):
@@ -80,7 +80,7 @@ def test_whatever_an_array_holds_the_answer_is_one_of_ours(content: bytes, chunk
         (b"", b" ", 1),
     ],
 )
-def test_no_row_is_read_without_end(monkeypatch: pytest.MonkeyPatch, begin: bytes, rest: bytes, row: int):
+def test_no_endless_row_is_read(monkeypatch: pytest.MonkeyPatch, begin: bytes, rest: bytes, row: int):
     monkeypatch.setattr(reader, "MAX_BYTES", 100_000)
     file = Endless(begin, rest)
     with pytest.raises(CorpusError, match=f"row {row} is longer than"):
@@ -88,12 +88,12 @@ def test_no_row_is_read_without_end(monkeypatch: pytest.MonkeyPatch, begin: byte
     assert file.read_so_far < 1_000_000
 
 
-def test_an_array_may_be_without_end(monkeypatch: pytest.MonkeyPatch):
+def test_an_array_may_be_endless(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(reader, "MAX_BYTES", 1000)
     assert list(islice(texts(Endless(b'["One."', b', "Two."')), 99_999))[-1] == "Two."
 
 
-def test_the_place_of_a_byte_that_is_not_utf_8(monkeypatch: pytest.MonkeyPatch):
+def test_the_position_of_a_byte_that_is_not_utf_8(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(json_rows, "CHUNK", 4)
     content = '["é", "café'.encode() + b'\xe9"]'
     with pytest.raises(CorpusError, match=r"a\.json is not UTF-8 text: byte 0xe9 at 13; .*replace"):
@@ -104,7 +104,7 @@ def test_the_place_of_a_byte_that_is_not_utf_8(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize("error", [MemoryError("no room"), pa.ArrowMemoryError("malloc of 9 failed")])
-def test_rows_of_parquet_that_do_not_fit_the_memory(tmp_path: Path, monkeypatch, error: Exception):
+def test_rows_of_parquet_that_do_not_fit_in_memory(tmp_path: Path, monkeypatch, error: Exception):
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"text": ["One."]}), path)
 
@@ -126,7 +126,7 @@ def test_parquet_with_bytes_that_are_not_utf_8(tmp_path: Path):
         list(open_path(tmp_path / "a.parquet").stories)
 
 
-def test_a_disk_that_fails_is_no_damaged_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_failing_disk_is_not_reported_as_a_damaged_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"text": ["One."]}), path)
 

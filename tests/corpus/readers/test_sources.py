@@ -27,7 +27,7 @@ def test_separated_text(tmp_path: Path):
     assert "<|endoftext|>" in open_path(path).format
 
 
-def test_text_without_separators_parts_at_blank_lines_and_says_so(tmp_path: Path):
+def test_text_without_separators_is_split_at_blank_lines_and_says_so(tmp_path: Path):
     path = tmp_path / "a.txt"
     path.write_text("\nOne.\nStill one.\n\n \n\nTwo.")
     assert documents(path) == ["One.\nStill one.", "Two."]
@@ -42,7 +42,7 @@ def test_jsonl_and_parquet_give_the_same_documents(tmp_path: Path):
     assert documents(tmp_path / "a.parquet", column="story") == stories
 
 
-def test_nothing_is_an_empty_story_in_both(tmp_path: Path):
+def test_null_is_an_empty_story_in_both(tmp_path: Path):
     (tmp_path / "a.jsonl").write_text('{"text": null}\n')
     pq.write_table(pa.table({"text": pa.array([None], pa.string())}), tmp_path / "a.parquet")
     assert documents(tmp_path / "a.jsonl") == documents(tmp_path / "a.parquet") == [""]
@@ -159,7 +159,7 @@ def test_incomplete_hub_names(name: str):
         open_source(CorpusSettings(source=name))
 
 
-def test_several_sources_are_read_one_after_the_other(tmp_path: Path):
+def test_several_sources_are_read_one_after_another(tmp_path: Path):
     (tmp_path / "a.txt").write_text("One.\n<|endoftext|>\nTwo.\n")
     (tmp_path / "b.jsonl").write_text('{"text": "Three."}\n')
     recipe = CorpusSettings(source=[str(tmp_path / "a.txt"), str(tmp_path / "b.jsonl")])
@@ -239,7 +239,7 @@ def test_batches_hold_every_document_once(numbers: list[int], size: int):
         assert all(len(batch) == size for batch in batches[:-1])
 
 
-def test_a_stretch_of_the_storyteller_is_told_on_demand():
+def test_storyteller_stories_are_made_on_demand():
     stories = storyteller.stories(10, seed=3)
     assert list(stories[4:6]) == [storyteller.tell(3, 4), storyteller.tell(3, 5)]
     assert len(stories[8:20]) == 2

@@ -63,7 +63,7 @@ def test_tables_saved_as_text_are_refused(text: str):
         ('1,"' + "x" * 200_000 + '"\n') * 3,  # a field longer than the csv module reads
     ],
 )
-def test_prose_is_no_table(text: str):
+def test_prose_is_not_a_table(text: str):
     assert "blank lines" in how(text)
 
 
@@ -76,7 +76,7 @@ def test_prose_has_a_space_after_its_commas(words: list[tuple[str, str]]):
     assert "blank lines" in how("".join(word + gap for word, gap in words))
 
 
-def test_real_stories_are_no_tables(train_sample: Path, valid_sample: Path):
+def test_real_stories_are_not_tables(train_sample: Path, valid_sample: Path):
     for sample in (train_sample, valid_sample, train_sample.with_name("TinyStories-v1-train.sample.jsonl")):
         stories = list(open_path(sample).stories)
         assert "blank lines" in how("\n\n".join(stories))
@@ -84,7 +84,7 @@ def test_real_stories_are_no_tables(train_sample: Path, valid_sample: Path):
             assert "blank lines" in how(story)
 
 
-def test_a_byte_after_a_byte_order_mark_has_its_place_in_the_file():
+def test_byte_positions_count_the_byte_order_mark():
     with pytest.raises(CorpusError, match=r"byte 0xe9 at 6 \(line 1\)"):
         how(b"\xef\xbb\xbfcaf\xe9")
 

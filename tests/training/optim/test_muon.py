@@ -65,7 +65,7 @@ def test_each_head_is_orthogonalised_separately(workers: ThreadTeam | None):
 
 
 @given(st.integers(1, 3), st.integers(1, 3), st.integers(1, 4), st.integers(1, 4))
-def test_heads_are_put_back_where_they_were(down: int, across: int, rows: int, columns: int):
+def test_joining_heads_undoes_splitting(down: int, across: int, rows: int, columns: int):
     matrix = torch.randn(down * rows, across * columns)
     heads = split_heads(matrix, (down, across))
     assert heads.shape == (down * across, min(rows, columns), max(rows, columns))
