@@ -122,7 +122,7 @@ def _summary(rounds: list[dict[str, float]], options: argparse.Namespace) -> dic
 
 
 def flops_per_token(recipe) -> float:
-    """Return the operations per token in the forward and backward pass, with causal attention counted half."""
+    """Return the operations per token of a forward and backward pass; causal attention counts half."""
     model = recipe.model
     return 6 * model.matmul_parameters(recipe.tokenizer.vocab_size) + 6 * model.layers * model.d_model * (
         model.context
