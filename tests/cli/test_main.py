@@ -253,3 +253,33 @@ def test_ctrl_c_exits_130_and_keeps_a_checkpoint(capsys, elsewhere: Path, monkey
     code, _, err = call(capsys, "run", "pico", *SETTINGS, *long, "--device", "cpu")
     assert code == 130 and "stopped by SIGINT at step" in err
     assert len(list((elsewhere / "runs/pico/training").glob("step-*"))) == 1
+
+
+@pytest.mark.parametrize("command", ["run", "pack", "evaluate"])
+def test_torchrun_wraps_training_only(capsys, elsewhere: Path, monkeypatch, command: str):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    code, out, err = call(capsys, command, "pico", *SETTINGS)
+    assert (code, out) == (2, "") and err.count("\n") == 1
+    for words in (
+        f"cannot run 'aurelius {command}'",
+        "aurelius pack",
+        "-m aurelius train",
+        "then aurelius run",
+    ):
+        assert words in err
+    assert not (elsewhere / "runs").exists()
+
+
+def test_under_torchrun_the_earlier_stages_must_be_done(capsys, elsewhere: Path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "aurelius", "train", "pico", "--device", "cpu", *SETTINGS]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=elsewhere, check=False)
+    assert done.returncode != 0
+    assert "torchrun only trains. First run, without torchrun: aurelius pack" in done.stderr
+
+
+def test_an_old_setting_works_with_a_one_line_notice(capsys, elsewhere: Path):
+    code, _, err = call(capsys, "corpus", "pico", *SETTINGS, "--set", "training.clip=0.5")
+    assert code == 0
+    assert err == "aurelius: note: override: training.clip is now called training.gradient_clip\n"
