@@ -13,6 +13,7 @@ from typing import Any
 from aurelius.config.recipe import Recipe
 from aurelius.corpus import build as corpus
 from aurelius.pipeline.run import create
+from aurelius.run_paths import RunPaths
 
 
 def clean(
@@ -26,11 +27,12 @@ def clean(
     Raises:
         AureliusError: as `aurelius.run`.
     """
-    folder = create(recipe, out, overrides).folder.absolute()
-    corpus.prepare_work(Recipe.load(folder), folder / "corpus")
-    return partial(_clean, str(folder))
+    run = RunPaths(create(recipe, out, overrides).folder.absolute())
+    corpus.prepare_work(Recipe.load(run.folder), run.corpus)
+    return partial(_clean, str(run.folder))
 
 
 def _clean(folder: str, data: Any = None, rank: int = 0, world_size: int = 1) -> Iterator[Any]:
-    corpus.make_shards(Recipe.load(folder), Path(folder) / "corpus", rank=rank, world_size=world_size)
+    run = RunPaths(Path(folder))
+    corpus.make_shards(Recipe.load(run.folder), run.corpus, rank=rank, world_size=world_size)
     yield from data or ()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 RECIPE = "recipe.toml"
 MANIFEST = "manifest.json"
+METRICS = "metrics.jsonl"
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,11 @@ class RunPaths:
         return self.folder / "training"
 
     @property
+    def metrics_file(self) -> Path:
+        """The figures of the training, a line of JSON each."""
+        return self.training / METRICS
+
+    @property
     def evaluation(self) -> Path:
         """The evaluation folder."""
         return self.folder / "evaluation"
@@ -78,9 +84,14 @@ class RunPaths:
         """Held by the process that works in the run."""
         return self.folder / ".lock"
 
+    @property
+    def exports(self) -> Path:
+        """The folder of all export targets."""
+        return self.folder / "export"
+
     def export(self, target: str) -> Path:
         """Return the folder of an export target."""
-        return self.folder / "export" / target
+        return self.exports / target
 
     @property
     def is_run(self) -> bool:

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from aurelius.data.stories import StoryFile
 from aurelius.errors import CorpusError, RunError, first_line
 from aurelius.files import read_json
+from aurelius.run_paths import RunPaths
 
 SIDES = ("train", "valid", "dropped")
 
@@ -40,10 +41,11 @@ def search(run: Path, side: str = "train", words: str = "", reason: str = "") ->
     """
     if side not in SIDES:
         raise CorpusError(f"a corpus has no side '{side}'; choose from {', '.join(SIDES)}")
-    folder = run / "corpus"
-    if not (folder / "report.json").is_file():
+    paths = RunPaths(run)
+    folder = paths.corpus
+    if not paths.corpus_report.is_file():
         raise RunError(f"{run} has no corpus yet; aurelius corpus {run} makes one")
-    reasons = read_json(folder / "report.json")["dropped"]
+    reasons = read_json(paths.corpus_report)["dropped"]
     if reason and not any(reason.lower() in known.lower() for known in reasons):
         raise CorpusError(
             f"no story was dropped for '{reason}'; the reasons are: {', '.join(reasons) or 'none'}"

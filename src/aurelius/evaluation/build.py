@@ -11,6 +11,7 @@ from aurelius.inference.generate import generate
 from aurelius.inference.run_model import RunModel
 from aurelius.model.checkpoint_folder import newest_checkpoint, read_state
 from aurelius.progress import SILENT, Progress
+from aurelius.run_paths import RunPaths
 
 PROMPTS = ("Once upon a time, a little boy named Paco", "One day, a little girl", "The old dog")
 
@@ -29,10 +30,11 @@ def build(recipe: Recipe, run: Path, out: Path, *, device: str = "auto", progres
         RunError, ModelError: an earlier artifact is missing or damaged.
     """
     model = RunModel.open(run, device)
-    documents = read_stories(run / "corpus", "valid")
+    paths = RunPaths(run)
+    documents = read_stories(paths.corpus, "valid")
     documents = documents[: recipe.evaluation.stories or None]
     packed = measure_packed(model, documents, progress)
-    state = read_state(newest_checkpoint(run / "training"))
+    state = read_state(newest_checkpoint(paths.training))
     report = {
         "model": model.name,
         "parameters": model.parameters,

@@ -11,6 +11,7 @@ from aurelius.config.recipe import Recipe
 from aurelius.export.registry import targets
 from aurelius.export.render import render
 from aurelius.files import read_json
+from aurelius.run_paths import RunPaths
 from aurelius.special_tokens import OURS, SpecialTokens
 
 if TYPE_CHECKING:
@@ -45,8 +46,8 @@ def card(
         repo: the model's name on the hub.
         license: of the weights, in the hub's spelling.
     """
-    report = read_json(run / "evaluation" / "report.json")
-    corpus = read_json(run / "corpus" / "report.json")
+    paths = RunPaths(run)
+    report, corpus = read_json(paths.report_file), read_json(paths.corpus_report)
     shape, figures, trained = recipe.model, report["documentwise"], report["trained"]
     licence_of = corpus_licences(recipe, corpus)
     prompt = report["samples"][0]["prompt"]
@@ -82,7 +83,7 @@ def card(
         else "do_sample: false",
         "temperature": sampling.get("temperature", 0),
         "max_new_tokens": sampling["max_new_tokens"],
-        "curve": curve(run / "training" / "metrics.jsonl"),
+        "curve": curve(paths.metrics_file),
         "decisions": decisions(recipe),
     }
     values["tokenizer"] = "" if recipe.tokenizer.source else render("card-tokenizer.md.jinja", values)

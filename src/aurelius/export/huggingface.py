@@ -9,6 +9,7 @@ from aurelius.config.recipe import Recipe
 from aurelius.export.card import card
 from aurelius.files import write_bytes, write_json
 from aurelius.model.checkpoint_folder import newest_checkpoint
+from aurelius.run_paths import RunPaths
 from aurelius.special_tokens import OURS, SpecialTokens
 from aurelius.tokenizer import load as tokenizers
 
@@ -19,12 +20,13 @@ def write(recipe: Recipe, run: Path, out: Path) -> None:
     Raises:
         RunError, ModelError: an earlier artifact is missing.
     """
+    paths = RunPaths(run)
     write_bytes(
-        out / "model.safetensors", (newest_checkpoint(run / "training") / "model.safetensors").read_bytes()
+        out / "model.safetensors", (newest_checkpoint(paths.training) / "model.safetensors").read_bytes()
     )
-    write_bytes(out / "tokenizer.json", (run / "tokenizer" / "tokenizer.json").read_bytes())
-    special = SpecialTokens.read(run / "tokenizer")
-    tokenizer = tokenizers.load(run / "tokenizer" / "tokenizer.json")
+    write_bytes(out / "tokenizer.json", paths.tokenizer_file.read_bytes())
+    special = SpecialTokens.read(paths.tokenizer)
+    tokenizer = tokenizers.load(paths.tokenizer_file)
     generation = generation_config(recipe, special)
     write_json(out / "config.json", config(recipe, special))
     write_json(out / "generation_config.json", generation)

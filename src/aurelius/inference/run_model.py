@@ -11,6 +11,7 @@ from aurelius.config.settings import GenerationSettings as Sampling
 from aurelius.errors import ModelError
 from aurelius.model.checkpoint_folder import load_model, newest_checkpoint
 from aurelius.model.llama import KVCache, Llama
+from aurelius.run_paths import RunPaths
 from aurelius.special_tokens import SpecialTokens
 from aurelius.tokenizer.load import check_text, load
 
@@ -40,11 +41,11 @@ class RunModel:
             ModelError: nothing is trained yet, or the weights are damaged.
             RunError, RecipeError, TokenizerError: another file of the run is missing or damaged.
         """
-        recipe = Recipe.load(run)
-        path = newest_checkpoint(run / "training")
+        recipe, paths = Recipe.load(run), RunPaths(run)
+        path = newest_checkpoint(paths.training)
         model = load_model(recipe, path, devices.pick(device))
         name = f"{run.name}, {path.name}"
-        return cls(model, run / "tokenizer" / "tokenizer.json", name, recipe.generation)
+        return cls(model, paths.tokenizer_file, name, recipe.generation)
 
     def encode(self, text: str, parse_special: bool = False) -> list[int]:
         """See `LanguageModel`."""

@@ -16,6 +16,7 @@ from aurelius.parity.compare import Comparison, compare
 from aurelius.parity.registry import find_runtimes
 from aurelius.parity.runtime import Answers, Runtime, Task
 from aurelius.progress import SILENT, Progress
+from aurelius.run_paths import MANIFEST, RunPaths
 
 HARD_TEXTS = (
     "",
@@ -52,10 +53,11 @@ def check(run: Path, progress: Progress = SILENT) -> tuple[list[Comparison], lis
         RunError: the run has no export yet.
         ModelError: a runtime could not load its file, or failed.
     """
-    if not (run / "export/huggingface/manifest.json").exists():
+    paths = RunPaths(run)
+    if not (paths.huggingface / MANIFEST).exists():
         raise RunError(f"{run} has no finished export; write it first: aurelius export {run}")
     model = RunModel.open(run, "cpu")
-    stories = [shortened(model, text) for text in StoryFile(run / "corpus", "valid", limit=STORIES)]
+    stories = [shortened(model, text) for text in StoryFile(paths.corpus, "valid", limit=STORIES)]
     task = make_task(model, [*HARD_TEXTS, *beginnings(stories, 100)], stories)
     expected = own_answers(model, task)
     runtimes = list(find_runtimes(run))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aurelius.pipeline.manifest import Manifest
+from aurelius.run_paths import RunPaths
 
 THREADS = 2
 
@@ -69,6 +70,6 @@ class Runtime:
 
 def finished_files(run: Path, target: str) -> list[Path]:
     """Return the files that a finished export to ``target`` wrote, sorted by name."""
-    folder = run / "export" / target
+    folder = RunPaths(run).export(target)
     manifest = Manifest.read(folder)
     return sorted(folder / name for name in manifest.outputs) if manifest else []

@@ -23,6 +23,7 @@ from aurelius.parity.runtime import finished_files
 from aurelius.pipeline.manifest import MANIFEST
 from aurelius.progress import SILENT, Progress
 from aurelius.retry import with_retries
+from aurelius.run_paths import RunPaths
 from aurelius.special_tokens import SpecialTokens
 
 LICENSE = re.compile(r"[a-z0-9][a-z0-9.-]*")
@@ -114,10 +115,10 @@ def prepare(run: Path, repo: str, license: str = "", progress: Progress = SILENT
 
 def assemble(run: Path, comparisons: list[Comparison], repo: str, license: str) -> Publication:
     """Lay out the repository in ``export/hub``, with files where the runtimes look for them."""
-    recipe, export = Recipe.load(run), run / "export"
-    out = export / "hub"
+    recipe, paths = Recipe.load(run), RunPaths(run)
+    out = paths.export("hub")
     shutil.rmtree(out, ignore_errors=True)
-    base = [path for path in (export / "huggingface").iterdir() if path.name not in (MANIFEST, "README.md")]
+    base = [path for path in paths.huggingface.iterdir() if path.name not in (MANIFEST, "README.md")]
     sources = {path.name: path for path in base}
     for target in targets():
         for path in finished_files(run, target.name):
@@ -126,13 +127,13 @@ def assemble(run: Path, comparisons: list[Comparison], repo: str, license: str) 
     for name, path in sources.items():
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, out / name)
-    special = SpecialTokens.read(run / "tokenizer")
+    special = SpecialTokens.read(paths.tokenizer)
     sampling = generation_config(recipe, special)
     text = card(recipe, run, sampling, special, comparisons, _sizes(out), repo, license)
     write_bytes(out / "README.md", text.encode())
     files = _sizes(out)
     possible = [name for target in targets() for name in target.possible_files(recipe)]
-    corpus = corpus_licences(recipe, read_json(run / "corpus" / "report.json"))
+    corpus = corpus_licences(recipe, read_json(paths.corpus_report))
     return Publication(repo, out, files, [name for name in possible if name not in files], license, corpus)
 
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from aurelius.files import write_bytes
+from aurelius.run_paths import METRICS
 from aurelius.training.trackers import Tracker, open_tracker
-
-METRICS = "metrics.jsonl"
 
 
 class Metrics:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from aurelius.parity import reference
 from aurelius.parity.runtime import Answers, Runtime, Task
+from aurelius.run_paths import RunPaths
 
 
 def find(run: Path) -> Iterator[Runtime | str]:
     """Yield the runtime with a run's weights."""
-    folder = run / "export" / "huggingface"
+    folder = RunPaths(run).huggingface
 
     def answer(task: Task) -> Answers:
         return Answers(version("numpy"), [reference.logits(folder, ids) for ids in task.sequences])

@@ -9,11 +9,12 @@ import torch
 
 from aurelius.inference.transformers_model import TransformersModel
 from aurelius.parity.runtime import Answers, Runtime, Task
+from aurelius.run_paths import RunPaths
 
 
 def find(run: Path) -> Iterator[Runtime | str]:
     """Yield the runtime with a run's weights."""
-    folder = run / "export" / "huggingface"
+    folder = RunPaths(run).huggingface
     weights = folder / "model.safetensors"
     yield Runtime("transformers", "huggingface", "fp32", weights, lambda task: _answer(folder, task))
 

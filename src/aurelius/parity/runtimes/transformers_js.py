@@ -6,6 +6,7 @@ from pathlib import Path
 from aurelius.export.onnx import JAVASCRIPT_DTYPES, kind_of
 from aurelius.parity import node
 from aurelius.parity.runtime import Runtime, finished_files
+from aurelius.run_paths import RunPaths
 from aurelius.special_tokens import SPECIAL_TOKENS
 
 PACKAGE = "@huggingface/transformers"
@@ -21,7 +22,10 @@ def find(run: Path) -> Iterator[Runtime | str]:
         yield f"transformers.js: not installed ({missing})"
     else:
         for kind, path in files:
-            options = {"model": str((run / "export/onnx").absolute()), "dtype": JAVASCRIPT_DTYPES[kind]}
+            options = {
+                "model": str(RunPaths(run).export("onnx").absolute()),
+                "dtype": JAVASCRIPT_DTYPES[kind],
+            }
             yield Runtime(
                 "transformers.js",
                 "onnx",
