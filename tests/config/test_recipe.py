@@ -117,6 +117,16 @@ def test_a_file_that_is_not_toml(tmp_path):
         Recipe.load(path)
 
 
+def test_a_byte_order_mark_is_ignored(tmp_path):
+    (tmp_path / "mine.toml").write_bytes(b"\xef\xbb\xbf" + Recipe.load("nano").to_toml().encode())
+    assert Recipe.load(str(tmp_path / "mine.toml")) == Recipe.load("nano")
+
+
+def test_paths_may_be_path_objects(tmp_path):
+    assert Recipe.load("nano", {"corpus.source": tmp_path}).corpus.source == str(tmp_path)
+    assert Recipe.load("nano").with_(**{"corpus.source": [tmp_path]}).corpus.source == [str(tmp_path)]
+
+
 def test_missing_fields_are_named(tmp_path):
     path = tmp_path / "short.toml"
     path.write_text('name = "x"\n[model]\nlayers = 1\n[training]\nsteps = 1\n')

@@ -84,10 +84,32 @@ def test_what_is_dropped_and_why(text: str, reason: str):
         "Once there was a cat and she was happy. The End",
         'Tom said to his mom, "I am so happy and you are too!"',
         "3 cats were in the sun and they were happy all the day…",
+        "🐱 Once there was a cat and she was very happy in the sun. ❤️",
+        "Once there was a cat and she was very happy in the sun! 👩‍👧",
+        "*The Cat*\n\nOnce there was a cat and she was very happy in the sun. (The end.)",
     ],
 )
 def test_what_is_a_story(text: str):
     assert refused(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("Жила-была кошка. Она спала.", None),
+        ("жила-была кошка. Она спала.", "truncated at the beginning"),
+        ("Жила-была кошка. Она", "truncated at the end"),
+        ("Ήταν μια γάτα. Κοιμόταν πολύ.", None),
+        ("Bir kedi vardı. Çok uyuyordu.", None),
+        ("ήταν μια γάτα. Κοιμόταν.", "truncated at the beginning"),
+        ("كانت هناك قطة. نامت كثيرا؟", None),
+        ("एक बिल्ली थी। वह सो गई।", None),
+        ("एक बिल्ली थी। वह सो", "truncated at the end"),
+        ("猫 が いました。 寝ました。」", None),
+    ],
+)
+def test_beginnings_and_ends_in_other_scripts(text: str, reason: str | None):
+    assert refused(text, clean=["cut"]) == reason
 
 
 def test_every_filter_can_be_switched_off():

@@ -265,6 +265,28 @@ def test_a_damaged_corpus_is_named(tmp_path):
         read_stories(tmp_path, "train")
 
 
+def test_pandas_objects_and_paths(tiny, tmp_path):
+    pandas = pytest.importorskip("pandas")
+    corpus.build(tiny, tmp_path / "list", stories=STORIES)
+    corpus.build(tiny, tmp_path / "series", stories=pandas.Series(STORIES))
+    assert sides(tmp_path / "series") == sides(tmp_path / "list")
+    with pytest.raises(CorpusError, match=r"pass the column with the texts, such as table\['text'\]"):
+        corpus.build(tiny, tmp_path / "table", stories=pandas.DataFrame({"text": STORIES}))
+    with pytest.raises(CorpusError, match="row 1 of the stories passed is NaN, a missing value"):
+        corpus.build(tiny, tmp_path / "nan", stories=pandas.Series(["One.", float("nan")]))
+    with pytest.raises(CorpusError, match="one text or path; pass a list"):
+        corpus.build(tiny, tmp_path / "path", stories=tmp_path / "a.txt")  # pyright: ignore[reportArgumentType]
+
+
+def test_a_folder_that_save_to_disk_wrote_is_named(tiny, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    datasets.Dataset.from_dict({"text": STORIES}).save_to_disk(tmp_path / "saved")
+    with pytest.raises(CorpusError, match="is a dataset that save_to_disk wrote"):
+        corpus.build(tiny.with_(**{"corpus.source": str(tmp_path / "saved")}), tmp_path / "c")
+    corpus.build(tiny, tmp_path / "loaded", stories=datasets.load_from_disk(tmp_path / "saved"))
+    assert sides(tmp_path / "loaded")[0]
+
+
 def test_datasets_objects(tiny, tmp_path):
     datasets = pytest.importorskip("datasets")
     rows = datasets.Dataset.from_dict({"text": STORIES, "name": ["a"] * len(STORIES)})
@@ -280,7 +302,9 @@ def test_datasets_objects(tiny, tmp_path):
         corpus.build(tiny, tmp_path / "splits", stories=rows.train_test_split(0.1))
 
 
-@pytest.mark.parametrize("stories, message", [("A story.", "one text"), ([b"A story."], "row 0 .* a bytes")])
+@pytest.mark.parametrize(
+    "stories, message", [("A story.", "one text"), ([b"A story."], "row 0 .* holds bytes")]
+)
 def test_what_is_passed_is_not_stories(tiny, tmp_path, stories, message):
     with pytest.raises(CorpusError, match=message):
         corpus.build(tiny, tmp_path, stories=stories)

@@ -12,7 +12,7 @@ from aurelius.config.recipe import Recipe
 from aurelius.errors import RecipeError
 from aurelius.pipeline.run import run as run_pipeline
 from aurelius.training.loop import train
-from aurelius.training.metrics import read_metrics
+from aurelius.training.metrics import overfitting, read_metrics
 from aurelius.training.trackers import TRACKERS, check_trackers
 
 
@@ -73,3 +73,17 @@ def test_a_missing_tracker_says_what_installs_it(name: str, monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(RecipeError, match=rf"pip install 'aurelius-lm\[{name}\]'"):
         check_trackers([name])
+
+
+def test_overfitting_is_recognised():
+    def figures(trained: list[float], held_out: list[float]) -> list[dict[str, float]]:
+        pairs = zip(trained, held_out, strict=True)
+        return [{"step": 100 * n, "loss": t, "valid_loss": h} for n, (t, h) in enumerate(pairs, 1)]
+
+    assert overfitting([]) is None
+    assert overfitting(figures([3, 2, 1.5], [3, 2.1, 1.7])) is None
+    rising = overfitting(figures([3, 2, 1], [3, 1.9, 2.2]))
+    assert rising and "lowest at step 200 (1.900) and has risen to 2.200" in rising
+    assert "training.steps=200" in rising
+    apart = overfitting(figures([3, 2, 1], [3, 2.1, 2.0]))
+    assert apart and "1.000 on stories trained on and 2.000 on held-out ones" in apart

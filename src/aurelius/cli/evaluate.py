@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from statistics import median
 
 from aurelius.cli import options as common
 from aurelius.cli.command import Command
@@ -33,17 +34,23 @@ def _act(options: argparse.Namespace) -> None:
     if options.on is None:
         bring_up_to_date(options, "evaluation")
         return
-    from aurelius.corpus.readers.reader import ReadOptions
     from aurelius.corpus.readers.sources import open_path
     from aurelius.evaluation.likelihood import measure
     from aurelius.evaluation.packed import measure_packed
     from aurelius.inference.open_model import open_model
 
-    read_options = ReadOptions(options.column or "text", options.encoding_errors or "strict")
-    documents = [text for text in open_path(Path(options.on), read_options).stories if text]
-    model = open_model(options.recipe, options.device)
-    figures = {"model": model.name, "on": options.on, "parameters": model.parameters}
+    source = open_path(Path(options.on), common.read_options(options))
+    documents = [text for text in source.stories if text]
     progress = common.reporter(sys.stderr)
+    words = int(median(len(text.split()) for text in documents)) if documents else 0
+    progress.note(f"read {options.on} as {source.format}: {len(documents):,} documents, median {words} words")
+    model = open_model(options.recipe, options.device)
+    figures = {
+        "model": model.name,
+        "on": options.on,
+        "read_as": source.format,
+        "parameters": model.parameters,
+    }
     figures |= measure(model, documents, progress).as_json()
     if packed := measure_packed(model, documents, progress):
         figures |= {f"packed_{name}": value for name, value in packed.as_json().items()}

@@ -46,22 +46,22 @@ def _add_tokenizer_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--column", default="text", help="column or key of the file with the text (default: text)"
     )
-    common.add_encoding_option(parser)
+    common.add_reading_options(parser)
 
 
 def _inspect_tokenizer(options: argparse.Namespace) -> None:
     from rich.console import Console
 
     from aurelius.cli.console import inspection_table
-    from aurelius.corpus.readers.reader import ReadOptions
     from aurelius.corpus.readers.sources import open_path
     from aurelius.tokenizer.inspect import inspect
 
     model = Path(options.model) if options.model else _newest_run()
     file = Path(options.text)
     is_file = len(options.text) < 256 and file.is_file()
-    read_options = ReadOptions(options.column, options.encoding_errors or "strict")
-    inspection = inspect(model, open_path(file, read_options).stories if is_file else [options.text])
+    inspection = inspect(
+        model, open_path(file, common.read_options(options)).stories if is_file else [options.text]
+    )
     for part in inspection_table(inspection, str(model)):
         Console().print(part)
 

@@ -49,11 +49,16 @@ def add_corpus_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         help="a file, folder or 'pattern*' of stories, hf:owner/dataset/file or storyteller; repeatable",
     )
-    add_encoding_option(parser)
+    add_reading_options(parser)
 
 
-def add_encoding_option(parser: argparse.ArgumentParser) -> None:
-    """Add ``--encoding-errors``."""
+def add_reading_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--separator`` and ``--encoding-errors``."""
+    parser.add_argument(
+        "--separator",
+        metavar="TEXT",
+        help="what separates stories in a text: line, blank, file, or any text such as --- (default: auto)",
+    )
     parser.add_argument(
         "--encoding-errors",
         choices=("strict", "replace"),
@@ -80,8 +85,9 @@ def overrides(options: argparse.Namespace) -> dict[str, Any]:
     values = dict(parse_override(text) for text in options.set)
     if getattr(options, "corpus", None) is not None:
         values["corpus.source"] = options.corpus if len(options.corpus) > 1 else options.corpus[0]
-    if getattr(options, "encoding_errors", None) is not None:
-        values["corpus.encoding_errors"] = options.encoding_errors
+    for name in ("separator", "encoding_errors"):
+        if getattr(options, name, None) is not None:
+            values[f"corpus.{name}"] = getattr(options, name)
     return values
 
 
@@ -104,6 +110,15 @@ def prints() -> bool:
 def process_count() -> int:
     """Return how many processes torchrun started; 1 without it."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def read_options(options: argparse.Namespace):
+    """Return how files named on the command line are read."""
+    from aurelius.corpus.readers.reader import ReadOptions
+
+    return ReadOptions(
+        options.column or "text", options.encoding_errors or "strict", options.separator or "auto"
+    )
 
 
 def run_options(options: argparse.Namespace) -> dict[str, Any]:

@@ -6,6 +6,7 @@ it.
 """
 
 import difflib
+import os
 import tomllib
 import warnings
 from collections.abc import Iterator, Mapping
@@ -193,7 +194,7 @@ def _absolute_model(folder: str) -> str:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path} is not UTF-8 text (byte {error.start})") from None
 
@@ -220,7 +221,12 @@ def _set(table: dict[str, Any], dotted: str, value: Any) -> None:
         table = table.setdefault(section, {})
         if not isinstance(table, dict):
             raise RecipeError(f"{dotted}: '{section}' is not a section")
-    table[key] = value
+    table[key] = [_plain(item) for item in value] if isinstance(value, list) else _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    """Return a path as text; Python's users pass `Path` objects."""
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def _as_introduced(table: dict[str, Any]) -> dict[str, Any]:

@@ -58,6 +58,11 @@ class CorpusSettings(Section):
         default="strict",
         description="bytes that are not UTF-8: strict refuses the file, replace makes them U+FFFD",
     )
+    separator: str = Field(
+        default="auto",
+        min_length=1,
+        description="what separates the stories of a text: auto, line, blank, file, or any text such as ---",
+    )
     stories: int = Field(
         default=0,
         ge=0,

@@ -15,7 +15,7 @@ from typing import Any
 
 from aurelius.config.recipe import Recipe
 from aurelius.config.settings import CorpusSettings
-from aurelius.corpus import shards, split, write
+from aurelius.corpus import advice, shards, split, write
 from aurelius.corpus.readers.sources import Source, from_python, open_source
 from aurelius.corpus.workers import worker_pool
 from aurelius.errors import CorpusError
@@ -56,6 +56,7 @@ def build(
     counts = shards.total_counts(kept)
     for reason, number in shards.total_counts(held_out).dropped.items():
         counts.dropped[write.HELD_OUT + reason] += number
+    advice.report_reading(source, counts, progress)
     progress.note(f"corpus: cleaning kept {counts.kept:,} of {counts.read:,} stories; looking for duplicates")
     fates = split.decide(kept, held_out, options)
     train, valid = (int((fates.fate == side).sum()) for side in (split.TRAIN, split.VALID))
@@ -65,11 +66,15 @@ def build(
         reasons = ", ".join(f"{n} {reason}" for reason, n in counts.dropped.items() if n) or "none dropped"
         if len(sources) > 1 and not valid:
             raise CorpusError(f"{sources[1].name} holds no usable story to hold out ({reasons})")
+        remedy = advice.remedy(counts, options)
         raise CorpusError(
             f"{source.name} holds {train + valid} usable stories of {counts.read} read "
             f"({reasons}); training and validation need at least one each. Read as {source.format}"
+            f"{'. ' + remedy if remedy else ''}"
         )
     progress.note(f"corpus: {train:,} stories for training, {valid:,} held out")
+    advice.warn_of_drops(counts, options, progress)
+    advice.warn_of_size(train, valid, progress)
     write.corpus(out, kept, held_out, fates, counts, [(s.name, s.format) for s in sources], progress)
     shutil.rmtree(out / WORK)
     return [path for source in sources for path in source.files]

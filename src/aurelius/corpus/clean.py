@@ -38,8 +38,12 @@ PLAIN = bytes([9, 10, *range(32, 127)])
 # What only occurs in prompts, tables of contents, code and answers of assistants.
 NOT_IN_STORIES = ("http://", "https://", "www.", "</", "```", "As an AI", "language model", "<|")
 HEADINGS = ("Summary:", "Features:", "Words:", "Random sentence:", "Story:", "Instructions:", "Title:")
-OPENING = re.compile(r"""["'“‘(*¡¿-]*\s*[A-Z0-9À-Þ]""")
-CLOSING = re.compile(r"""[.!?…][\s"'”’)*»~]*$|[\s"”’](?:THE END|The End|the end)[.!]?$""")
+# Before the first letter of a story: quotes, brackets, asterisks, symbols and emoji.
+OPENING = re.compile(r"""[^\w]*""")
+# What may follow the last sentence, and what ends one in some script.
+CLOSING = re.compile(r"""[\s"'”’»›)\]*_~}」』]*$""")
+ENDS = frozenset(".!?…。！？؟۔।॥።։")
+THE_END = re.compile(r"""[\s"”’](?:THE END|The End|the end)[.!]?$""")
 
 
 def _mojibake(text: str) -> str:
@@ -118,11 +122,27 @@ def drop_reason(text: str, words: list[bytes], recipe: CorpusSettings) -> str | 
     if "english" in steps and sum(map(COMMON.__contains__, words)) < MIN_COMMON * len(words):
         return "not English"
     if "cut" in steps:
-        if not OPENING.match(text):
+        if not _has_beginning(text):
             return "truncated at the beginning"
-        if not CLOSING.search(text, max(0, len(text) - 40)):
+        if not _has_end(text):
             return "truncated at the end"
     return None
+
+
+def _has_beginning(text: str) -> bool:
+    """Whether a text begins with a capital, a digit, or a letter of a script without capitals."""
+    at = OPENING.match(text)
+    first = text[at.end() : at.end() + 1] if at else ""
+    return not first or not first.islower()
+
+
+def _has_end(text: str) -> bool:
+    """Whether a text ends with the end of a sentence, a symbol such as an emoji, or "The End"."""
+    last = CLOSING.sub("", text[-40:])[-1:]
+    if not last or last in ENDS or THE_END.search(text, max(0, len(text) - 40)):
+        return True
+    # Symbols, and what joins or varies emoji; not the marks and letters of words, nor commas and dashes.
+    return unicodedata.category(last) in ("So", "Sk", "Cf", "Mn") and not last.isascii()
 
 
 def _looks_like_story(text: str) -> bool:

@@ -39,6 +39,7 @@ class Counts:
     changed: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[list[str]]] = field(default_factory=dict)
+    lengths: Counter[int] = field(default_factory=Counter)  # in words, of what was read
 
     def add(self, other: "Counts") -> None:
         """Add the counts of another shard; which examples stay does not depend on the order of adding."""
@@ -46,6 +47,7 @@ class Counts:
         self.kept += other.kept
         self.changed.update(other.changed)
         self.dropped.update(other.dropped)
+        self.lengths.update(other.lengths)
         for name, examples in other.examples.items():
             for example in examples:
                 self.add_example(name, *example)
@@ -66,13 +68,25 @@ class Counts:
             "changed": dict(sorted(self.changed.items())),
             "dropped": dict(sorted(self.dropped.items())),
             "examples": dict(sorted(self.examples.items())),
+            "lengths": {str(words): count for words, count in sorted(self.lengths.items())},
         }
+
+    @property
+    def median_words(self) -> int:
+        """The median length of what was read, in words."""
+        middle, seen = self.lengths.total() / 2, 0
+        for words, count in sorted(self.lengths.items()):
+            seen += count
+            if seen >= middle:
+                return words
+        return 0
 
     @classmethod
     def from_json(cls, table: dict[str, Any]) -> "Counts":
         """Read what `as_json` returned."""
         changed, dropped = Counter(table["changed"]), Counter(table["dropped"])
-        return cls(table["read"], table["kept"], changed, dropped, table["examples"])
+        lengths = Counter({int(words): count for words, count in table["lengths"].items()})
+        return cls(table["read"], table["kept"], changed, dropped, table["examples"], lengths)
 
 
 class Story(NamedTuple):
@@ -93,6 +107,7 @@ def make(documents: Sequence[str], recipe: CorpusSettings, folder: Path) -> None
     for document in documents:
         text, changed = repair(document, recipe.clean)
         words = words_of(text)
+        counts.lengths[len(words)] += 1
         for name in changed:
             counts.changed[name] += 1
             counts.add_example(name, *_difference(document, text))

@@ -23,7 +23,7 @@ from aurelius.model.checkpoint_folder import list_checkpoints, newest_checkpoint
 from aurelius.progress import SILENT, Progress
 from aurelius.training import checkpoint
 from aurelius.training.distributed import World
-from aurelius.training.metrics import open_metrics, read_metrics
+from aurelius.training.metrics import open_metrics, overfitting, read_metrics
 from aurelius.training.resume import made_from, resume
 from aurelius.training.schedule import learning_rate_share
 from aurelius.training.trainer import Trainer
@@ -174,6 +174,8 @@ def train(
                     128 + stopped_by,
                 )
     world.highest(0)  # wait for the last checkpoint
+    if world.is_first and (sign := overfitting(read_metrics(out))):
+        progress.warn(f"training: {sign}")
     return newest_checkpoint(out)
 
 

@@ -11,6 +11,9 @@ from aurelius.files import write_bytes
 from aurelius.run_paths import METRICS
 from aurelius.training.trackers import Tracker, open_tracker
 
+RISE = 0.05  # nats per token by which the held-out loss may rise again without a warning
+GAP = 0.5  # nats per token by which it may exceed the training loss
+
 
 class Metrics:
     """Writes a line of JSON per call of `record`, and passes it to the trackers."""
@@ -57,6 +60,26 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
         return []
     lines = path.read_bytes().splitlines(keepends=True)
     return [json.loads(line) for line in lines if _is_valid(line, None)]
+
+
+def overfitting(figures: list[dict[str, Any]]) -> str | None:
+    """Say what in the figures of a training shows that the model learned stories by heart, or None."""
+    held_out = [(line["valid_loss"], line["step"]) for line in figures if "valid_loss" in line]
+    if not held_out:
+        return None
+    last, (best, step) = held_out[-1][0], min(held_out)
+    trained = [line["loss"] for line in figures if "loss" in line][-1]
+    if last > best + RISE:
+        return (
+            f"the held-out loss was lowest at step {step:,} ({best:.3f}) and has risen to {last:.3f}: the "
+            f"model overfits. Train on more stories, or for fewer steps (training.steps={step})"
+        )
+    if last > trained + GAP:
+        return (
+            f"the loss is {trained:.3f} on stories trained on and {last:.3f} on held-out ones: the model "
+            "overfits. Train on more stories, or for fewer steps"
+        )
+    return None
 
 
 def _is_valid(line: bytes, last_step: int | None) -> bool:

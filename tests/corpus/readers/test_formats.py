@@ -57,8 +57,19 @@ def test_a_text_in_a_tar_is_read_as_outside(tmp_path: Path, monkeypatch, longest
     (tmp_path / "a.txt").write_text(text)
     stories = documents(tmp_path / "a.txt")
     assert len(stories) == 20
-    path = tar(tmp_path / "a.tar", {"a.txt": text, "b.txt": "One.\n\nStill one.\n<|endoftext|>\nTwo."})
-    assert documents(path) == [*stories, "One.\n\nStill one.", "Two."]
+    assert documents(tar(tmp_path / "a.tar", {"a.txt": text})) == stories
+    marked: dict[str, str | bytes] = {
+        "a.txt": text.replace("\n\n", "<|endoftext|>"),
+        "b.txt": "One.\n\nStill one.\n</s>\nTwo.",
+    }
+    assert documents(tar(tmp_path / "b.tar", marked)) == [*stories, "One.\n\nStill one.", "Two."]
+
+
+def test_short_files_of_a_tar_without_marks_are_stories(tmp_path: Path):
+    files = {"a.txt": "One.\n\nStill one.", "._a.txt": b"\x00\x05\x16", "LICENSE.txt": "MIT", "b.txt": "Two."}
+    source = open_path(tar(tmp_path / "a.tar", files))
+    assert list(source.stories) == ["One.\n\nStill one.", "Two."]
+    assert source.skipped[0] == ["._a.txt", "LICENSE.txt"]
 
 
 @pytest.mark.parametrize(
@@ -118,6 +129,7 @@ def test_a_tar_of_many_files_is_not_kept_in_memory(tmp_path: Path, monkeypatch: 
     opened: list[tarfile.TarFile] = []
     real = tarfile.open
     path = tar(tmp_path / "a.tar", {f"{n}.txt": f"Story {n}." for n in range(100)})
-    monkeypatch.setattr(tarfile, "open", lambda **options: opened.append(real(**options)) or opened[0])
+    monkeypatch.setattr(tarfile, "open", lambda **options: opened.append(real(**options)) or opened[-1])
     assert len(documents(path)) == 100
-    assert len(vars(opened[0])["members"]) < 2
+    assert len(opened) == 2  # once to see whether there are several members, once to read them
+    assert all(len(vars(archive)["members"]) < 2 for archive in opened)

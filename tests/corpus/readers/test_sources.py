@@ -115,7 +115,7 @@ def test_the_storyteller_is_a_source_with_a_cap():
             b'\xef\xbb\xbf [{"text": "One."}]',
             "begins with an array, as a .json file does; rename it",
         ),
-        ("a.jsonl", b'{"text": 3}', "no text under 'text'"),
+        ("a.jsonl", b'{"text": 3}', "'text' holds a number, not a text"),
         ("a.jsonl", b'"fine"\n{"text": "\\ud83d"}', "line 2 holds half of a surrogate pair"),
         ("a.parquet", b"PAR1 not really", "not a Parquet file"),
     ],
@@ -217,7 +217,7 @@ def test_lines_and_stories_beyond_any_memory(tmp_path: Path, monkeypatch: pytest
         documents(tmp_path / "line.txt")
     (tmp_path / "story.txt").write_text("One.\n<|endoftext|>\n" + "A line of it.\n" * 100)
     with pytest.raises(
-        CorpusError, match=r"story that ends after line \d+ is longer than .*<\|endoftext\|> lines"
+        CorpusError, match=r"story that ends after line \d+ is longer than .*<\|endoftext\|> missing"
     ):
         documents(tmp_path / "story.txt")
     (tmp_path / "a.json").write_text(json.dumps(["One.", "x" * 1001]))

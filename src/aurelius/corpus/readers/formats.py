@@ -3,13 +3,15 @@
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from aurelius.corpus.readers import json_rows, parquet, tar, text
+from aurelius.corpus.readers import json_rows, parquet, tables, tar, text
+from aurelius.corpus.readers.encoding import as_utf8
 from aurelius.corpus.readers.reader import Documents, File, Reader, ReadOptions
 from aurelius.errors import CorpusError, first_line
 
@@ -20,7 +22,8 @@ READERS: dict[str, Reader] = {
     ".parquet": parquet.parquet,
     ".tar": tar.tar,
 }
-REFUSED: dict[str, Reader] = {".csv": text.table, ".tsv": text.table}  # with advice
+REFUSED: dict[str, Reader] = {".csv": tables.table, ".tsv": tables.table}  # with advice
+TEXTUAL = (".txt", ".jsonl", ".json")
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".tgz": "gzip"}
 MAGIC = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd"}  # the first bytes of compressed files
 
@@ -58,7 +61,15 @@ def open_file(path: Path, options: ReadOptions) -> Documents:
         raise CorpusError(f"{path} is of type '{suffix}'; stories are read from {readable()}")
     file = File(str(path), partial(_decompressed, path, compression), path, compression)
     check_content(file, named_for_compression=compression is None)
-    return reader(file, options)
+    return reader(decoded(file, suffix), options)
+
+
+def decoded(file: File, suffix: str) -> File:
+    """Return a text file such that it is read as UTF-8, whatever its byte order mark says."""
+    if suffix not in TEXTUAL:
+        return file
+    opened = file.open
+    return replace(file, open=lambda: as_utf8(opened(), file.name))
 
 
 def check_content(file: File, named_for_compression: bool) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import IO
 
 from aurelius.corpus.readers import reader
+from aurelius.corpus.readers.lines import lines
 from aurelius.corpus.readers.reader import Documents, File, ReadOptions, text_of
-from aurelius.corpus.readers.text import lines
 from aurelius.errors import CorpusError, first_line
 
 CHUNK = 2**16  # bytes read at once

@@ -29,17 +29,26 @@ def parquet(file: File, options: ReadOptions) -> Documents:
         columns = ", ".join(table.schema_arrow.names)
         raise CorpusError(f"{file.name} has no column '{column}', but {columns}; set corpus.column to one")
     kind = table.schema_arrow.field(column).type
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        raise CorpusError(f"{file.name}: column '{column}' holds {kind}, not text")
+    if not _is_text(kind):
+        raise CorpusError(f"{file.name}: column '{column}' holds {kind}, not text; choose another column")
 
     def texts() -> Iterator[str]:
         with _read_errors(file.name, "is damaged"):
             batches = table.iter_batches(BATCH, columns=[column])
-            values = chain.from_iterable(batch.column(0).to_pylist() for batch in batches)
+            values = chain.from_iterable(
+                batch.column(0).cast(pa.large_string()).to_pylist() for batch in batches
+            )
             for number, value in enumerate(values, 1):
                 yield text_of(value or "", f"{file.name}, row {number}", column)
 
     return Documents(f"parquet, column '{column}'", texts(), table.metadata.num_rows)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    """Whether a column holds texts, also as a dictionary (pandas' categories) or as views."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
 @contextmanager

@@ -2,16 +2,16 @@
 
 import glob
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from aurelius.config.settings import CorpusSettings
 from aurelius.corpus import storyteller
 from aurelius.corpus.readers.formats import READERS, open_file, readable, suffix_of
 from aurelius.corpus.readers.hub import download, on_hub
-from aurelius.corpus.readers.reader import ReadOptions, text_of
+from aurelius.corpus.readers.reader import Documents, ReadOptions, is_skipped, text_of
 from aurelius.errors import CorpusError
 
 STORYTELLER_STORIES = 30_000
@@ -19,13 +19,18 @@ STORYTELLER_STORIES = 30_000
 
 @dataclass
 class Source:
-    """An opened source: its documents and what is known about them."""
+    """An opened source: its documents and what is known about them.
+
+    ``skipped`` holds the names of hidden files, licences and the like, a list per folder or archive, which
+    adds to its list while it is read.
+    """
 
     name: str
     format: str
     stories: Iterable[str]
     files: list[Path] = field(default_factory=list)
     count: int | None = None
+    skipped: list[list[str]] = field(default_factory=list)
 
     def batches(self, size: int) -> Iterator[Sequence[str]]:
         """Yield the documents in batches of ``size``."""
@@ -65,8 +70,13 @@ def from_python(rows: Iterable[str | Mapping[str, Any]], column: str) -> Source:
     Raises:
         CorpusError: ``rows`` is a single text, or named splits; a row without a text shows while reading.
     """
-    if isinstance(rows, str):
-        raise CorpusError("stories is one text; pass a list of texts, or the path as corpus.source")
+    if isinstance(rows, (str, PurePath)):
+        raise CorpusError(
+            "stories is one text or path; pass a list of texts, or the path as corpus.source "
+            '(overrides={"corpus.source": "stories.txt"})'
+        )
+    if hasattr(rows, "columns"):  # a table of pandas or polars
+        raise CorpusError(f"stories is a table; pass the column with the texts, such as table[{column!r}]")
     if isinstance(rows, Mapping):
         raise CorpusError(f"stories holds {', '.join(map(str, rows))}; pass one of them")
     texts = (text_of(row, f"row {number} of the stories passed", column) for number, row in enumerate(rows))
@@ -85,6 +95,7 @@ def _chain(parts: list[Source]) -> Source:
         chain.from_iterable(part.stories for part in parts),
         [path for part in parts for path in part.files],
         None if None in counts else sum(filter(None, counts)),
+        [names for part in parts for names in part.skipped],
     )
 
 
@@ -92,28 +103,40 @@ def _open(name: str, recipe: CorpusSettings) -> list[Source]:
     if name == "storyteller":
         count = recipe.stories or STORYTELLER_STORIES
         return [Source("storyteller", "built in", storyteller.stories(count, recipe.seed), count=count)]
-    options = ReadOptions(recipe.column, recipe.encoding_errors)
+    options = ReadOptions(recipe.column, recipe.encoding_errors, recipe.separator)
     if not name.startswith("hf:"):
         return _local(Path(name), options)
     sources = []
     for file in on_hub(name):
         documents = open_file(download(file), options)
-        sources.append(Source(file, documents.format, documents.texts, count=documents.count))
+        sources.append(_source(file, documents))
     return sources
 
 
+def _source(name: str, documents: Documents, files: list[Path] | None = None) -> Source:
+    skipped = [documents.skipped]
+    return Source(name, documents.format, documents.texts, files or [], documents.count, skipped)
+
+
 def _local(path: Path, options: ReadOptions) -> list[Source]:
-    files = [path]
+    files, skipped = [path], []
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.is_file() and suffix_of(p)[0] in READERS)
+        if (path / "dataset_info.json").is_file() or (path / "dataset_dict.json").is_file():
+            raise CorpusError(
+                f"{path} is a dataset that save_to_disk wrote; pass it from Python "
+                "(aurelius.run(..., stories=datasets.load_from_disk(...))), or save it with to_parquet"
+            )
+        found = sorted(p for p in path.rglob("*") if p.is_file() and suffix_of(p)[0] in READERS)
+        skipped = [str(p) for p in found if is_skipped(p.relative_to(path))]
+        files = [p for p in found if not is_skipped(p.relative_to(path))]
         if not files:
-            raise CorpusError(f"{path} is a folder without stories; they are read from {readable()}")
+            hidden = f" ({len(skipped)} hidden, licence or readme files were skipped)" if skipped else ""
+            raise CorpusError(f"{path} is a folder without stories{hidden}; they are read from {readable()}")
     elif glob.has_magic(str(path)) and not path.exists():
         files = sorted(Path(p) for p in glob.glob(str(path), recursive=True) if Path(p).is_file())
         if not files:
             raise CorpusError(f"no file matches {path}")
-    sources = []
-    for file in files:
-        documents = open_file(file, options)
-        sources.append(Source(str(file), documents.format, documents.texts, [file], documents.count))
+    options = replace(options, one_of_several=len(files) > 1)
+    sources = [_source(str(file), open_file(file, options), [file]) for file in files]
+    sources[0].skipped.append(skipped)
     return sources

@@ -5,13 +5,15 @@ import shutil
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from tarfile import EOFHeaderError, HeaderError, ReadError  # pyright: ignore[reportAttributeAccessIssue]
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any, Self, cast
 
 from aurelius.corpus.readers import reader
-from aurelius.corpus.readers.reader import Documents, File, ReadOptions
+from aurelius.corpus.readers.reader import Documents, File, ReadOptions, is_skipped
 from aurelius.errors import CorpusError, first_line, some
 
 MEMBERS = (".json", ".jsonl", ".txt")  # types of members that are read
@@ -26,7 +28,9 @@ def tar(file: File, options: ReadOptions) -> Documents:
         CorpusError: while reading, as the readers of the members; or the file is not a tar, is truncated, or
             holds no such member.
     """
-    return Documents(f"tar{file.how_packed} of {', '.join(MEMBERS)} files", _texts(file, options))
+    skipped: list[str] = []
+    texts = _texts(file, options, skipped)
+    return Documents(f"tar{file.how_packed} of {', '.join(MEMBERS)} files", texts, skipped=skipped)
 
 
 class _Header(tarfile.TarInfo):
@@ -42,14 +46,34 @@ class _Header(tarfile.TarInfo):
             raise ReadError(str(error)) from None
 
 
-def _texts(file: File, options: ReadOptions) -> Iterator[str]:
+def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    while member := archive.next():
+        archive.members = []  # pyright: ignore[reportAttributeAccessIssue] # it would keep them all
+        yield member
+
+
+def _is_read(member: tarfile.TarInfo) -> bool:
+    return member.isfile() and Path(member.name).suffix.lower() in MEMBERS
+
+
+def _has_several(file: File) -> bool:
+    """Whether an archive has more than one member that is read; it is read up to the second one."""
+    with file.open() as stream, tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header) as archive:
+        read = (m for m in _members(archive) if _is_read(m) and not is_skipped(Path(m.name)))
+        return len(list(islice(read, 2))) > 1
+
+
+def _texts(file: File, options: ReadOptions, skipped: list[str]) -> Iterator[str]:
     found, others = False, []
     try:
+        options = replace(options, one_of_several=_has_several(file))
         with file.open() as stream, tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header) as archive:
-            while member := archive.next():
-                archive.members = []  # pyright: ignore[reportAttributeAccessIssue] # it would keep them all
+            for member in _members(archive):
                 suffix = Path(member.name).suffix.lower()
-                content = archive.extractfile(member) if suffix in MEMBERS and member.isfile() else None
+                if _is_read(member) and is_skipped(Path(member.name)):
+                    skipped.append(member.name)
+                    continue
+                content = archive.extractfile(member) if _is_read(member) else None
                 if content:
                     found = True
                     yield from _member(content, suffix, f"{file.name}: {member.name}", options)
@@ -65,7 +89,7 @@ def _texts(file: File, options: ReadOptions) -> Iterator[str]:
 
 
 def _member(content: IO[bytes], suffix: str, name: str, options: ReadOptions) -> Iterator[str]:
-    from aurelius.corpus.readers.formats import READERS, check_content  # which registers this module
+    from aurelius.corpus.readers.formats import READERS, check_content, decoded  # which registers this module
 
     # A reader may look at its file before it reads it, which a stream does not allow.
     with SpooledTemporaryFile(reader.MAX_BYTES) as copy:
@@ -82,4 +106,4 @@ def _member(content: IO[bytes], suffix: str, name: str, options: ReadOptions) ->
 
         member = File(name, from_the_beginning)
         check_content(member, named_for_compression=False)
-        yield from READERS[suffix](member, options).texts
+        yield from READERS[suffix](decoded(member, suffix), options).texts
