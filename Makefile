@@ -9,6 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OLD := .venv-4.57
 NODE := tests/parity/node/node_modules
+LLAMA := .llama.cpp
 
 .PHONY: demo test test-long lint clean
 
@@ -20,7 +21,7 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest
 
-test-long: $(VENV)/.installed $(OLD)/.installed $(NODE)/.installed
+test-long: $(VENV)/.installed $(OLD)/.installed $(NODE)/.installed $(LLAMA)/.installed
 	$(BIN)/python -m pytest -m long --timeout 1200
 
 lint: $(VENV)/.installed
@@ -47,5 +48,14 @@ $(NODE)/.installed: tests/parity/node/package-lock.json
 	cd tests/parity/node && npm install --no-save --silent --ignore-scripts --no-audit --no-fund
 	touch $@
 
+# llama.cpp's own converter, from the source archive of its Python package (77 MB, of which 2 MB are kept).
+$(LLAMA)/.installed: | $(VENV)/.installed
+	rm -rf $(LLAMA)
+	$(BIN)/pip download --quiet --no-deps --no-binary llama-cpp-python llama-cpp-python==0.3.36 --dest $(LLAMA)
+	cd $(LLAMA) && tar -xzf *.tar.gz --strip-components=3 $(addprefix llama_cpp_python-0.3.36/vendor/llama.cpp/, \
+	  LICENSE convert_hf_to_gguf.py conversion gguf-py/gguf)
+	rm $(LLAMA)/*.tar.gz
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(OLD) $(NODE) build runs
+	rm -rf $(VENV) $(OLD) $(NODE) $(LLAMA) build runs

@@ -46,6 +46,14 @@ TINY = {
     "generation.max_new_tokens": 24,
 }
 
+STORY_RUN = {
+    "corpus.stories": 6000,
+    "model.d_mlp": 224,  # a multiple of 32: every type of GGUF fits
+    "model.rope_theta": 812.5,  # not what a reader falls back to
+    "training.steps": 300,
+    "evaluation.stories": 20,
+}
+
 
 # The same examples at every run, however slow the machine; --hypothesis-profile explore looks for others.
 patient = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
@@ -153,6 +161,13 @@ def tiny() -> Recipe:
 def tiny_run(tiny: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a finished run folder; tests that change it copy it first."""
     return run_pipeline(tiny, tmp_path_factory.mktemp("runs") / "tiny", device="cpu").folder
+
+
+@pytest.fixture(scope="session")
+def story_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train `pico` for a minute: what small random weights say is no test of 200 greedy tokens."""
+    out = tmp_path_factory.mktemp("runs") / "pico"
+    return run_pipeline("pico", out, overrides=STORY_RUN, to=("onnx", "gguf"), device="cpu").folder
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What the tests of several runtimes share: a small trained model, and texts that are hard to cut."""
+"""What the tests of several runtimes share: texts that are hard to cut."""
 
 from pathlib import Path
 
@@ -7,23 +7,7 @@ import pytest
 from aurelius.corpus.readers.sources import open_path
 from aurelius.data.stories import StoryFile
 from aurelius.parity import check
-from aurelius.pipeline.run import run as run_pipeline
 from tests.conftest import SHARED
-
-SETTINGS = {
-    "corpus.stories": 6000,
-    "model.d_mlp": 224,  # a multiple of 32: every type of GGUF fits
-    "model.rope_theta": 812.5,  # not what a reader falls back to
-    "training.steps": 300,
-    "evaluation.stories": 20,
-}
-
-
-@pytest.fixture(scope="session")
-def story_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Train `pico` for a minute: what small random weights say is no test of 200 greedy tokens."""
-    out = tmp_path_factory.mktemp("runs") / "pico"
-    return run_pipeline("pico", out, overrides=SETTINGS, to=("onnx", "gguf"), device="cpu").folder
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer
 
 from aurelius.cli.main import main
 from aurelius.data.stories import StoryFile
@@ -106,7 +107,63 @@ def test_a_chat_with_llama_cpp_begins_as_training_did(story_run: Path, in_javasc
 
 
 @pytest.mark.long
-def test_every_snippet_of_the_card_runs(story_run: Path, in_javascript):
+def test_the_pipeline_of_transformers_js_begins_as_training_did(
+    story_run: Path, in_javascript, tmp_path: Path
+):
+    """It adds ``<sink> <s>`` because of ``add_bos_token``; a folder saved by transformers 5 lacks that."""
+    script = """
+        import { pipeline, env } from "@huggingface/transformers";
+        env.allowRemoteModels = false; env.localModelPath = "/";
+        const found = [];
+        for (const [folder, options] of JSON.parse(process.argv[2])) {
+          const write = await pipeline("text-generation", folder, { dtype: "fp32", device: "cpu" });
+          const generate = write.model.generate.bind(write.model);
+          write.model.generate = (inputs) => {
+            found.push(Array.from(inputs.input_ids.data, Number));
+            return generate(inputs);
+          };
+          await write("Once upon a time", { max_new_tokens: 2, ...options });
+        }
+        console.log(JSON.stringify(found));
+    """
+    folder, saved = story_run / "export/onnx", tmp_path / "saved"
+    shutil.copytree(folder, saved)
+    AutoTokenizer.from_pretrained(folder).save_pretrained(saved)
+    asked = [(str(folder), {}), (str(saved), {}), (str(saved), {"add_special_tokens": True})]
+    command = ["node", "--input-type=module", "-", json.dumps(asked)]
+    done = subprocess.run(command, input=script, cwd=NODE, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    model = RunModel.open(story_run, "cpu")
+    story = model.encode("Once upon a time")
+    complete = [*model.prefix, *story]
+    assert json.loads(done.stdout.splitlines()[-1]) == [complete, story, complete]
+
+
+@pytest.mark.long
+def test_transformers_js_reads_typed_special_tokens_as_transformers_does(story_run: Path, in_javascript):
+    texts = [
+        "a </s> b <s> c <sink> d <unk> <0x41>",
+        "A dog ran.</s>Then a cat sat.",
+        "A dog ran. </s> Then a cat sat.</s>\n",
+        "<sink> <s> A dog ran.",
+    ]
+    script = """
+        import { AutoTokenizer, env } from "@huggingface/transformers";
+        env.allowRemoteModels = false; env.localModelPath = "/";
+        const tokenizer = await AutoTokenizer.from_pretrained(process.argv[2]);
+        const ids = (text) => Array.from(tokenizer(text).input_ids.data, Number);
+        console.log(JSON.stringify(JSON.parse(process.argv[3]).map(ids)));
+    """
+    folder = story_run / "export/huggingface"
+    command = ["node", "--input-type=module", "-", str(folder), json.dumps(texts)]
+    done = subprocess.run(command, input=script, cwd=NODE, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert json.loads(done.stdout.splitlines()[-1]) == [tokenizer(text).input_ids for text in texts]
+
+
+@pytest.mark.long
+def test_every_snippet_of_the_card_runs(story_run: Path, in_javascript, tmp_path: Path):
     """As they stand, but that the model's name on the hub becomes the folder that would be there."""
     folder = hub.assemble(story_run, [], "someone/tales", "mit").folder
     card = (folder / "README.md").read_text().replace('snapshot_download("someone/tales")', repr(str(folder)))
@@ -114,10 +171,11 @@ def test_every_snippet_of_the_card_runs(story_run: Path, in_javascript):
         "pico-Q8_0.gguf", str(folder / "pico-Q8_0.gguf")
     )
     snippets = re.findall(r"```(python|javascript)\n(.*?)```", card, re.S)
-    assert [language for language, _ in snippets].count("javascript") == 2 and len(snippets) == 5
+    assert [language for language, _ in snippets].count("javascript") == 2 and len(snippets) == 6
     for language, code in snippets:
-        command = [sys.executable, "-"]
+        command, cwd = [sys.executable, "-"], tmp_path
         if language == "javascript":
+            cwd = NODE
             command = ["node", "--input-type=module", "-"]
             if "transformers" in code:
                 local = "env.allowRemoteModels = false; env.localModelPath = '/';"
@@ -127,7 +185,7 @@ def test_every_snippet_of_the_card_runs(story_run: Path, in_javascript):
                     "await getLlama()", "(process.execArgv = [], await getLlama({ gpu: false }))"
                 )
         done = subprocess.run(
-            command, input=code, cwd=NODE, capture_output=True, text=True, timeout=250, check=False
+            command, input=code, cwd=cwd, capture_output=True, text=True, timeout=250, check=False
         )
         assert done.returncode == 0, f"{code}\n{done.stderr}"
         assert len(done.stdout.split()) > 8, code

@@ -38,6 +38,8 @@ print(json.dumps({
     "keys": sorted(inputs),
     "ids": ids,
     "generated": model.generate(**inputs, **greedy)[0].tolist(),
+    "limited": model.generate(**inputs, do_sample=False, max_length=12)[0].tolist(),
+    "padding": [tokenizer.pad_token_id, model.generation_config.pad_token_id],
     "written": write(asked["prompt"] + " ", **greedy)[0]["generated_text"],
 }))
 """
@@ -58,14 +60,15 @@ def test_ids_logits_and_stories_are_those_of_the_current_version(
     story_run: Path, parity_texts: list[str], tmp_path: Path
 ):
     folder, task, out = story_run / "export/huggingface", tmp_path / "task.json", tmp_path / "logits"
-    task.write_text(json.dumps({"texts": parity_texts, "every": EVERY, "prompt": PROMPT, "new": NEW}))
+    texts = [*parity_texts, "A dog ran. </s> Then a cat sat.</s>", "<sink> <s> A dog ran."]
+    task.write_text(json.dumps({"texts": texts, "every": EVERY, "prompt": PROMPT, "new": NEW}))
     old = json.loads(in_old(SCRIPT, str(folder), str(task), str(out)).splitlines()[-1])
     assert old["version"].startswith("4.57")
     assert old["rope_theta"] == 812.5
     assert old["special"] == [0, 1, 2, 3] and old["keys"] == ["attention_mask", "input_ids"]
     model: Any = AutoModelForCausalLM.from_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    for text, ids in zip(parity_texts, old["ids"], strict=True):
+    for text, ids in zip(texts, old["ids"], strict=True):
         assert tokenizer(text)["input_ids"] == ids, text[:50]
     found = load_file(out)
     assert len(found) >= 20
@@ -76,6 +79,8 @@ def test_ids_logits_and_stories_are_those_of_the_current_version(
     inputs = tokenizer(PROMPT, return_tensors="pt")
     story = model.generate(**inputs, do_sample=False, max_new_tokens=NEW)[0]
     assert old["generated"] == story.tolist()
+    assert old["limited"] == story.tolist()[:12], "the length that the user passes counts"
+    assert old["padding"] == [2, 2]
     assert old["written"] == tokenizer.decode(story, skip_special_tokens=True)
 
 

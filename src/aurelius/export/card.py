@@ -6,18 +6,21 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import EvalResult, ModelCardData
+from tokenizers import Tokenizer
 
 from aurelius.config.recipe import Recipe
+from aurelius.export import spm
 from aurelius.export.registry import targets
 from aurelius.export.render import render
 from aurelius.files import read_json
 from aurelius.run_paths import RunPaths
 from aurelius.special_tokens import OURS, SpecialTokens
+from aurelius.tokenizer import load as tokenizers
 
 if TYPE_CHECKING:
     from aurelius.parity.compare import Comparison
 
-IN_SNIPPETS = ("do_sample", "temperature", "min_p", "max_new_tokens")
+IN_SNIPPETS = ("do_sample", "temperature", "min_p")
 CURVE_POINTS = 12
 LICENCES = {"roneneldan/TinyStories": "CDLA-Sharing-1.0"}  # of corpora, by their name on the hub
 STORYTELLER = "made up by Aurelius's own storyteller, no third-party text"
@@ -82,10 +85,13 @@ def card(
         if sampling["do_sample"]
         else "do_sample: false",
         "temperature": sampling.get("temperature", 0),
-        "max_new_tokens": sampling["max_new_tokens"],
+        "max_new_tokens": recipe.generation.max_new_tokens,
+        "conversion": conversion(tokenizers.load(paths.tokenizer_file)),
         "curve": curve(paths.metrics_file),
         "decisions": decisions(recipe),
     }
+    # Without an unknown token, the end token pads, and fine-tuning masks it.
+    values["fine_tuning"] = "" if special.unknown is None else render("card-fine-tuning.md.jinja", values)
     values["tokenizer"] = "" if recipe.tokenizer.source else render("card-tokenizer.md.jinja", values)
     sections = []
     for target in targets():
@@ -95,6 +101,12 @@ def card(
     if sections:
         sections.append(render("card-cost.md.jinja", {"table": cost_table(comparisons, files)}))
     return render("card.md.jinja", values | {"target_sections": "".join(sections)})
+
+
+def conversion(tokenizer: Tokenizer) -> str:
+    """Say what llama.cpp's own converter makes of the published folder."""
+    values = {"problem": spm.problem(tokenizer), "refused": spm.is_ours(tokenizer)}
+    return render("card-conversion.md.jinja", values)
 
 
 def training(recipe: Recipe, trained: dict[str, Any]) -> str:

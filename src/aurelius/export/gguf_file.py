@@ -8,16 +8,16 @@ also adds the ``<s>`` after the ``<sink>`` that llama.cpp starts with.
 Source of the format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
-from gguf import GGMLQuantizationType, GGUFWriter, LlamaFileType, TokenType, quants
+from gguf import GGMLQuantizationType, GGUFWriter, LlamaFileType, quants
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from aurelius.errors import ModelError, TokenizerError
-from aurelius.export.gguf import NO_NORMALIZER, TYPES, misfit
+from aurelius.export import spm
+from aurelius.export.gguf import TYPES, misfit
 from aurelius.files import atomic
 from aurelius.model.hf_folder import LlamaFolder
 from aurelius.model.weight_names import (
@@ -34,14 +34,7 @@ from aurelius.model.weight_names import (
     V,
     split_layer_weight,
 )
-from aurelius.special_tokens import (
-    BOS,
-    BYTE_TOKENS,
-    EOS,
-    SINK,
-    SPECIAL_TOKENS,
-    UNK,
-)
+from aurelius.special_tokens import EOS, SINK, UNK
 
 NAMES = {
     ATTENTION_NORM: "attn_norm",
@@ -88,25 +81,14 @@ def check_tokenizer(source: LlamaFolder) -> None:
     Raises:
         TokenizerError: it is not a BPE over characters with byte tokens, or was not made by Aurelius.
     """
-    rules = json.loads(source.tokenizer.to_str())
-    model = rules["model"]
     where = source.path / "tokenizer.json"
-    if (
-        model["type"] != "BPE"
-        or not model.get("byte_fallback")
-        or not set(BYTE_TOKENS) <= set(model["vocab"])
-    ):
-        raise TokenizerError(f"{where} has no byte tokens; a GGUF needs them to spell any text")
-    missing = [text for text in SPECIAL_TOKENS if source.tokenizer.token_to_id(text) is None]
-    if (
-        missing
-        or len(rules["added_tokens"]) > len(SPECIAL_TOKENS)
-        or source.tokenizer.get_vocab_size() != source.vocab_size
-    ):
-        raise TokenizerError(f"{where} is not a tokenizer that Aurelius made; it cannot be written as GGUF")
-    normalizers = (rules["normalizer"] or {}).get("normalizers", [])
-    if any(rule.get("pattern", {}).get("Regex") == "$" for rule in normalizers):
-        raise TokenizerError(f"{where} has the reference normalizer, {NO_NORMALIZER}")
+    if problem := spm.problem(source.tokenizer):
+        raise TokenizerError(f"{where} {problem}")
+    if source.tokenizer.get_vocab_size() != source.vocab_size:
+        raise TokenizerError(
+            f"{where} has {source.tokenizer.get_vocab_size()} tokens, the model {source.vocab_size}; "
+            "it cannot be written as GGUF"
+        )
 
 
 def _write(source: LlamaFolder, path: Path, name: str, kind: str) -> None:
@@ -142,24 +124,12 @@ def _write(source: LlamaFolder, path: Path, name: str, kind: str) -> None:
 
 
 def _add_tokenizer(writer: GGUFWriter, tokenizer: Tokenizer) -> None:
-    texts, scores, kinds = [], [], []
-    special = {
-        UNK: TokenType.UNKNOWN,
-        BOS: TokenType.CONTROL,
-        EOS: TokenType.CONTROL,
-        SINK: TokenType.CONTROL,
-    }
-    for token in range(tokenizer.get_vocab_size()):
-        text = tokenizer.id_to_token(token) or ""
-        is_byte = text in BYTE_TOKENS
-        texts.append(text.replace(" ", "▁").encode())
-        scores.append(-float(token))
-        kinds.append(TokenType.BYTE if is_byte else special.get(token, TokenType.NORMAL))
+    texts, scores, kinds = zip(*spm.pieces(tokenizer), strict=True)
     writer.add_tokenizer_model("llama")
     writer.add_tokenizer_pre("default")
-    writer.add_token_list(texts)
-    writer.add_token_scores(scores)
-    writer.add_token_types(kinds)
+    writer.add_token_list(list(texts))
+    writer.add_token_scores(list(scores))
+    writer.add_token_types(list(kinds))
     writer.add_bos_token_id(SINK)
     writer.add_eos_token_id(EOS)
     writer.add_unk_token_id(UNK)

@@ -1,4 +1,4 @@
-"""Stage 2: the suffix-space tokenizer, as one stock ``tokenizer.json``, the same file that is published."""
+"""Stage 2: the suffix-space tokenizer, as one stock ``tokenizer.json``."""
 
 from pathlib import Path
 

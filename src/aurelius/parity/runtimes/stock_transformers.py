@@ -27,9 +27,13 @@ def _answer(folder: Path, task: Task) -> Answers:
     started = time.perf_counter()
     for opening in task.openings:
         output = stock.model.generate(
-            torch.tensor([opening]), do_sample=False, max_new_tokens=task.max_new_tokens
+            torch.tensor([opening]),
+            do_sample=False,
+            max_length=None,  # the folder's own, which would be warned about
+            max_new_tokens=task.max_new_tokens,
         )
         greedy.append(output[0, len(opening) :].tolist())
     seconds = time.perf_counter() - started
-    ids = [stock.tokenizer(text, verbose=False).input_ids for text in task.texts]
+    # Typed special tokens as text, as in our corpus and prompts; the published default parses them.
+    ids = [stock.tokenizer(text, split_special_tokens=True, verbose=False).input_ids for text in task.texts]
     return Answers(version("transformers"), logits, ids, greedy, seconds)
