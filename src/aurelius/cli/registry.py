@@ -16,6 +16,7 @@ MODULES = (
     "import_model",
     "watch",
     "inspect",
+    "storyteller",
     "recipes",
     "doctor",
 )

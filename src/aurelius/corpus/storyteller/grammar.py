@@ -1,4 +1,4 @@
-"""The template language of the stories.
+"""The template language of the stories, and its parser.
 
 A template is plain text with four kinds of marks:
 
@@ -7,112 +7,58 @@ A template is plain text with four kinds of marks:
     [big|small|old]          one of the options; a leading `?` makes it optional: [?very ]
     <friend.human !day.wet>  at the start of an alternative or option: only if these tags (do not) apply
 
-A slash separates two paragraphs.
+A slash separates two paragraphs. Templates write names freely; which of them become pronouns is decided when
+the story is told (see `voice`). The parser finds out, from the words around a name, whether a pronoun could
+take its place: `{Hero} sat down.`, `"Hello," said {hero}.`, `Then {hero} sat down.`
 """
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+
+from aurelius.corpus.storyteller.voice import (
+    Break,
+    Call,
+    Choice,
+    Fact,
+    Name,
+    Option,
+    Other,
+    Pronoun,
+    Said,
+    SpokenName,
+    Word,
+)
 
 PRONOUNS = ("he", "him", "his", "himself")
 
-Facts = dict[str, Any]  # a text, a template, or, for "tags", a set
+SPEECH = re.compile(r'" (said|asked|called|cried|shouted|whispered|thought|begged|sighed|wondered) $')
+# What may stand before the subject of a sentence and still leave room for a pronoun.
+LINK = re.compile(r"(Then|So|But|And|And so|Now|Soon|At last|In the end|After a while|To make up for it,) $")
+# People who have no role in the cast.
+OTHERS = re.compile(
+    r"\b(mother|boy|girl|man|child|shopkeeper|winner|crow|they|everybody|others|somebody|"
+    r"(?:said|asked|cried) (?:the|everybody))\b",
+    re.IGNORECASE,
+)
+
+STRANGERS = ("mother", "who")  # facts that name people who have no role
 
 
-@dataclass(slots=True)
-class Tale:
-    """A story in the making: cast, dice, level of detail, who was introduced, what was used."""
-
-    plot: str
-    cast: dict[str, Facts]
-    roll: Callable[[], float]
-    detail: float
-    met: set[str] = field(default_factory=set)
-    used: list[str] = field(default_factory=list)
-    text: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """A fact of the cast, e.g. the hero's name."""
-
-    role: str
-    key: str
-    capital: bool
-
-    def say(self, tale: Tale) -> str:
-        """Return the fact as `tale` has it; KeyError if its cast lacks the role or the fact."""
-        facts = tale.cast[self.role]
-        value = facts[self.key]
-        if self.key in ("name", "a") and self.role not in tale.met:
-            tale.met.add(self.role)
-            value = facts.get("first", value) if self.key == "name" else value
-        text = value if isinstance(value, str) else value.say(tale) if isinstance(value, Choice) else ""
-        return text[:1].upper() + text[1:] if self.capital else text
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A rule called by name."""
-
-    name: str
-    rules: "dict[str, Choice]"
-
-    def say(self, tale: Tale) -> str:
-        """Return one expansion of the rule."""
-        return self.rules[self.name].say(tale)
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One way to say something, possible only if its guards hold."""
-
-    source: str
-    guards: tuple[tuple[str, str, bool], ...]
-    parts: "tuple[str | Slot | Call | Choice, ...]"
-
-    def fits(self, cast: dict[str, Facts]) -> bool:
-        """Return whether every guard holds for the cast; a role that is not cast has no tags."""
-        return all((tag in cast.get(role, {}).get("tags", ())) is wanted for role, tag, wanted in self.guards)
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """Several ways to say something, perhaps optional."""
-
-    options: tuple[Option, ...]
-    optional: bool
-    guarded: bool
-    named: bool
-
-    def say(self, tale: Tale) -> str:
-        """Return one of them; empty if it is optional and left out, or if nothing fits."""
-        if self.optional and tale.roll() >= tale.detail:
-            return ""
-        options = self.options
-        if self.guarded:
-            options = [option for option in options if option.fits(tale.cast)]
-            if not options:
-                return ""
-        option = options[int(tale.roll() * len(options))]
-        if self.named:
-            tale.used.append(option.source)
-        return "".join([part if isinstance(part, str) else part.say(tale) for part in option.parts])
-
-
-def rule(text: str, rules: dict[str, Choice]) -> Choice:
+def rule(text: str, rules: dict[str, Choice], palettes: int = 1) -> Choice:
     """Parse a rule.
 
     Args:
         text: its alternatives, one per line; empty lines do not count.
         rules: the rules that it may call, complete before it is expanded.
+        palettes: how many parts the alternatives are dealt into; a story uses one part.
 
     Returns:
-        The rule; ValueError if brackets do not match.
+        The rule; ValueError if brackets do not match or there are fewer alternatives than parts.
     """
-    return _choice([line.strip() for line in text.splitlines() if line.strip()], rules, named=True)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if len(lines) < palettes:
+        raise ValueError(f"{len(lines)} alternatives cannot be dealt into {palettes} parts: {text!r}")
+    return _choice(lines, rules, named=True, palettes=palettes)
 
 
 @cache
@@ -121,46 +67,124 @@ def template(text: str) -> Choice:
     return _choice([text], {}, named=False)
 
 
-def _choice(texts: list[str], rules: dict[str, Choice], *, named: bool, optional: bool = False) -> Choice:
-    options = tuple(_option(text, rules) for text in texts)
-    return Choice(options, optional, any(option.guards for option in options), named)
+def _choice(
+    texts: list[str],
+    rules: dict[str, Choice],
+    *,
+    named: bool,
+    optional: bool = False,
+    palettes: int = 1,
+    quoted: bool = False,
+) -> Choice:
+    options = tuple(_Parser(text, rules, quoted).option() for text in texts)
+    return Choice(options, optional, any(option.guards for option in options), named, palettes)
 
 
-def _option(text: str, rules: dict[str, Choice]) -> Option:
-    guards = []
-    if match := re.match(r"<([^>]*)> ?", text):
-        for guard in match[1].split():
-            role, tag = guard.lstrip("!").split(".")
-            guards.append((role, tag, not guard.startswith("!")))
-    parts: list[str | Slot | Call | Choice] = []
-    at = match.end() if match else 0
-    while at < len(text):
-        if text[at] == "{":
-            end = text.index("}", at)
-            parts.append(_mark(text[at + 1 : end], rules))
-        elif text[at] == "[":
-            end = _close(text, at)
-            inner = text[at + 1 : end].removeprefix("?")
-            parts.append(_choice(_split(inner), rules, named=False, optional=text[at + 1] == "?"))
-        elif text[at] in "}]":
-            raise ValueError(f"unmatched {text[at]} in {text!r}")
+class _Parser:
+    """Parses one option from left to right."""
+
+    def __init__(self, text: str, rules: dict[str, Choice], quoted: bool) -> None:
+        self.text = text
+        self.rules = rules
+        self.parts: list[str | Word | Call | Choice] = []
+        self.quoted = quoted  # whether somebody is speaking
+        self.closed = False  # whether a speech has just ended
+        self.sentence = ""  # the sentence so far, without speech
+        self.led = False  # whether somebody was mentioned in it
+
+    def option(self) -> Option:
+        text, guards = self.text, []
+        match = re.match(r"<([^>]*)> ?", text)
+        if match:
+            for guard in match[1].split():
+                role, tag = guard.lstrip("!").split(".")
+                guards.append((role, tag, not guard.startswith("!")))
+        at = match.end() if match else 0
+        self.led = text[at : at + 2].lstrip('"{[?')[:1].islower()  # it begins in the middle of a sentence
+        while at < len(text):
+            if text[at] == "{":
+                end = text.index("}", at)
+                self._mark(text[at + 1 : end], text[end + 1 :])
+            elif text[at] == "[":
+                end = _close(text, at)
+                inner = text[at + 1 : end]
+                texts = _split(inner.removeprefix("?"))
+                optional = inner.startswith("?")
+                self.parts.append(
+                    _choice(texts, self.rules, named=False, optional=optional, quoted=self.quoted)
+                )
+                self.sentence += "..."
+            elif text[at] in "}]":
+                raise ValueError(f"unmatched {text[at]} in {text!r}")
+            else:
+                end = at
+                while end + 1 < len(text) and text[end + 1] not in "{}[]":
+                    end += 1
+                self._literal(text[at : end + 1])
+            at = end + 1
+        return Option(text, tuple(guards), tuple(self.parts))
+
+    def _literal(self, text: str) -> None:
+        for piece in re.split(r"(/)", text):
+            if piece == "/":
+                self.parts.append(Break())
+                self.sentence, self.led, self.closed = "", False, False
+            elif piece:
+                self.parts.append(Other(piece) if OTHERS.search(self._read(piece)) else piece)
+                self.led = self.led or bool(OTHERS.search(self.sentence))
+
+    def _read(self, text: str) -> str:
+        """Follow quotes and sentences through a literal; return what is not spoken."""
+        narrated = ""
+        for char in text:
+            if char == '"':
+                self.quoted = not self.quoted
+                self.closed = not self.quoted
+                if self.closed:
+                    self.sentence, self.led = "", False
+            elif not self.quoted:
+                narrated += char
+                self.sentence += char
+                if char in ".!?:":
+                    self.sentence, self.led, self.closed = "", False, False
+        return narrated
+
+    def _mark(self, mark: str, after: str) -> None:
+        if mark in self.rules:
+            self.parts.append(Call(mark, self.rules))
+            self.sentence, self.led = "", False
+            return
+        low, capital = mark[0].lower() + mark[1:], mark[0].isupper()
+        role, _, key = low.partition(".")
+        if low in PRONOUNS:
+            role, key = "hero", low
+        if key in PRONOUNS:
+            leads = key == "he" and not self.quoted and not self.led
+            self.parts.append(Pronoun(role, key, capital, leads))
+        elif key in ("", "name"):
+            self._name(role, capital, after)
         else:
-            end = at
-            while end + 1 < len(text) and text[end + 1] not in "{}[]":
-                end += 1
-            parts.append(text[at : end + 1])
-        at = end + 1
-    return Option(text, tuple(guards), tuple(parts))
+            self.parts.append(Fact(role, key, capital))
+            if key in STRANGERS:
+                self.parts.append(Other(""))
+        if key in ("", "name", "he", *STRANGERS) and not self.quoted:
+            self.led = True
+        self.sentence += "..."
 
-
-def _mark(name: str, rules: dict[str, Choice]) -> Slot | Call:
-    low = name[0].lower() + name[1:]
-    if name in rules:
-        return Call(name, rules)
-    role, _, key = low.partition(".")
-    if low in PRONOUNS:
-        role, key = "hero", low
-    return Slot(role, key or "name", name[0].isupper())
+    def _name(self, role: str, capital: bool, after: str) -> None:
+        if self.quoted:
+            self.parts.append(SpokenName(role, capital))
+            return
+        before = self.parts[-1] if self.parts else ""
+        relative = after.startswith(", who")
+        if isinstance(before, str) and not capital and not relative and (match := SPEECH.search(before)):
+            self.parts[-1] = before[: match.start(1)]
+            self.parts.append(Said(match[1], role))
+            return
+        sentence = self.sentence.lstrip()
+        starts = capital or self.closed if not sentence else bool(LINK.fullmatch(sentence))
+        leads = not self.led and not after.startswith(("'", " and {"))
+        self.parts.append(Name(role, capital, leads, leads and starts and not relative))
 
 
 def _close(text: str, at: int) -> int:

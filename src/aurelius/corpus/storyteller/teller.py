@@ -1,15 +1,19 @@
 """The plots, and how they are told."""
 
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from hashlib import blake2b
 from importlib.resources import files
 from random import Random
 
 from aurelius.corpus.storyteller import casting
-from aurelius.corpus.storyteller.grammar import Choice, Tale, rule
+from aurelius.corpus.storyteller.grammar import rule
+from aurelius.corpus.storyteller.voice import Choice, Facts, Tale
 
 SHORTEST, LONGEST = 60, 300
+PALETTES = 3  # three, since of three an even story always finds one that neither neighbor uses
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +41,43 @@ def plots() -> tuple[Plot, ...]:
 
 def _plot(name: str, data: dict, tables: casting.Tables, common: dict) -> Plot:
     own = tables | {key: casting.table(text) for key, text in data.get("tables", {}).items()}
-    texts = common["rules"] | data["rules"]
+    texts = common["rules"] | common["shared"] | data["rules"]
     rules: dict[str, Choice] = dict.fromkeys(texts, Choice((), False, False, True))
     for key, text in texts.items():
-        rules[key] = rule(text, rules)
-    return Plot(name, tuple(common["cast"] | cast for cast in data["cast"]), own, rules)
+        shared = key in common["shared"] and key not in data["rules"]
+        rules[key] = rule(text, rules, PALETTES if shared else 1)
+    # Roles are cast in order: the common ones first, unless the plot says where they come.
+    casts = tuple({k: v for k, v in common["cast"].items() if k not in cast} | cast for cast in data["cast"])
+    return Plot(name, casts, own, rules)
+
+
+def _draw(seed: int, index: int) -> tuple[int, int]:
+    digest = blake2b(f"{seed}/{index}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest[:4]), int.from_bytes(digest[4:])
+
+
+def plot_and_palette(seed: int, index: int) -> tuple[int, int]:
+    """Choose the plot and the palette of a story, both different from those of its neighbors.
+
+    Stories with an odd index draw freely; the others draw from what their two neighbors leave. So every story
+    can be told without the ones before it, and neighbors have neither a plot nor a shared sentence in common.
+
+    Returns:
+        The number of the plot and the palette, each as frequent as any other.
+    """
+    plot, palette = _draw(seed, index)
+    if index % 2:
+        return plot % len(plots()), palette % PALETTES
+    before, after = _draw(seed, index - 1), _draw(seed, index + 1)
+    return (
+        _other_than(len(plots()), plot, before[0], after[0]),
+        _other_than(PALETTES, palette, before[1], after[1]),
+    )
+
+
+def _other_than(count: int, number: int, before: int, after: int) -> int:
+    left = [at for at in range(count) if at not in (before % count, after % count)]
+    return left[number % len(left)]
 
 
 def compose(seed: int, index: int) -> Tale:
@@ -56,13 +92,29 @@ def compose(seed: int, index: int) -> Tale:
     """
     # random() is the only method whose sequence Python guarantees.
     roll = Random(f"{seed}/{index}").random
+    number, palette = plot_and_palette(seed, index)
+    plot = plots()[number]
     while True:
-        plot = plots()[int(roll() * len(plots()))]
         cast = casting.enlist(plot.casts[int(roll() * len(plot.casts))], plot.tables, roll)
-        if cast is None:
-            continue
-        tale = Tale(plot.name, cast, roll, 1.1 * roll())
-        told = plot.rules["story"].say(tale)
-        tale.text = "\n".join(filter(None, (" ".join(part.split()) for part in told.split("/"))))
-        if SHORTEST <= len(tale.text.split()) <= LONGEST:
-            return tale
+        if cast is not None:
+            tale = narrate(plot, cast, roll, palette)
+            if SHORTEST <= len(tale.text.split()) <= LONGEST:
+                return tale
+
+
+def narrate(plot: Plot, cast: dict[str, Facts], roll: Callable[[], float], palette: int) -> Tale:
+    """Tell a plot with a cast.
+
+    Args:
+        plot: what happens.
+        cast: to whom and with what.
+        roll: the dice, each a float in [0, 1).
+        palette: which part of the shared sentences to use.
+
+    Returns:
+        The finished tale, of any length.
+    """
+    tale = Tale(plot.name, cast, roll, 1.1 * roll(), palette)
+    told = plot.rules["story"].say(tale)
+    tale.text = "\n".join(filter(None, (" ".join(part.split()) for part in told.split("/"))))
+    return tale
