@@ -17,6 +17,8 @@ demo: $(VENV)/.installed
 	$(BIN)/aurelius run nano --minutes $(MINUTES) --out runs/demo
 	@echo
 	$(BIN)/aurelius generate runs/demo "One day, a little girl" --max-tokens 400
+	@echo
+	@echo "The command is $(BIN)/aurelius; 'source $(BIN)/activate' lets this shell find it as aurelius."
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest

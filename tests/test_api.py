@@ -11,7 +11,7 @@ import aurelius
 from aurelius.errors import RunError
 
 NAMES = (
-    "AureliusError", "Recipe", "RunFolder", "Sampling",
+    "SILENT", "AureliusError", "Recipe", "RunFolder", "Sampling",
     "generate", "measure", "open_model", "open_run", "run",
 )  # fmt: skip
 

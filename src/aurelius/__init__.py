@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from aurelius.inference.sampling import Sampling
     from aurelius.pipeline.run import run
     from aurelius.pipeline.run_folder import RunFolder, open_run
+    from aurelius.progress import SILENT
 
 __version__ = "0.1.0"
 __all__ = [
+    "SILENT",
     "AureliusError",
     "Recipe",
     "RunFolder",
@@ -37,6 +39,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "SILENT": "progress",
     "AureliusError": "errors",
     "Recipe": "config.recipe",
     "RunFolder": "pipeline.run_folder",

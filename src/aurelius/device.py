@@ -17,6 +17,10 @@ def pick(name: str = "auto") -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name.split(":")[0] not in ("cpu", "cuda", "mps"):
+        raise RecipeError(
+            f"device '{name}' is unknown; use auto, cpu, cuda (or cuda:1 for the second), or mps"
+        )
     if name == "cuda":  # torchrun numbers the processes of a machine
         name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
     try:

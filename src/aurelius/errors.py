@@ -1,5 +1,7 @@
 """The errors that Aurelius raises on purpose: what was found, where, and what to do about it."""
 
+import shlex
+
 
 class AureliusError(Exception):
     """Base of every deliberate error. ``exit_code`` is what the command line exits with: 2 for misuse."""
@@ -63,6 +65,11 @@ def first_line(error: BaseException) -> str:
     """Return the first line of an error's message (after a colon, two), or its type if it has none."""
     lines = (str(error).strip() or type(error).__name__).splitlines()
     return " ".join(line.strip() for line in lines[: 1 + lines[0].rstrip().endswith(":")])
+
+
+def suggest(*words: object) -> str:
+    """Return a command of ours to copy into a shell, its arguments quoted where they have to be."""
+    return shlex.join(["aurelius", *map(str, words)])
 
 
 def some(names: list[str]) -> str:

@@ -1,6 +1,6 @@
 """How long-running work reports its progress; the library itself never prints.
 
-Every long-running function takes a ``Progress``, silent by default. `cli.console` has the two that people
+Every long-running function takes a ``Progress``, silent by default. `progress_bar` has the two that people
 see: a live bar in a terminal, plain lines elsewhere.
 """
 

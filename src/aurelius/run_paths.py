@@ -97,3 +97,8 @@ class RunPaths:
     def is_run(self) -> bool:
         """Whether the folder holds a recipe."""
         return self.recipe_file.is_file()
+
+
+def named_run(name: "str | Path") -> Path | None:
+    """Return the folder of a run, given that folder or its name in ``runs/``; None if there is no run."""
+    return next((path for path in (Path(name), Path("runs") / name) if (path / RECIPE).is_file()), None)

@@ -1,5 +1,7 @@
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -10,6 +12,7 @@ import pytest
 
 from aurelius.cli import main as cli
 from aurelius.cli import options as cli_options
+from aurelius.cli.registry import commands, parse
 from tests.conftest import TINY, Alarm
 
 SETTINGS = [word for key, value in TINY.items() if key != "name" for word in ("--set", f"{key}={value}")]
@@ -33,7 +36,8 @@ def elsewhere(tmp_path: Path, monkeypatch) -> Path:
 
 def test_a_run_ends_with_a_story_and_says_where_things_are(capsys):
     code, out, err = call(capsys, "run", "pico", *SETTINGS, "--device", "cpu")
-    assert (code, err) == (0, "")
+    assert code == 0 and "corpus: done in" in err
+    assert "corpus: done" not in out, "progress goes to stderr, results to stdout"
     assert "Once upon a time, a little boy named Paco" in out
     for words in ("bits per byte", "runs/pico", "evaluation/report.json", "export/huggingface"):
         assert words in out
@@ -50,7 +54,8 @@ def test_each_stage_has_a_command(capsys, elsewhere: Path):
         ("pack", "tokens"),
         ("train", "training"),
     ):
-        code, _, err = call(capsys, verb, "pico", *SETTINGS, "--device", "cpu")
+        device = ("--device", "cpu") if verb == "train" else ()
+        code, _, err = call(capsys, verb, "pico", *SETTINGS, *device, "--quiet")
         assert (code, err) == (0, "")
         assert (elsewhere / "runs/pico" / folder / "manifest.json").is_file()
     for verb, folder in (("evaluate", "evaluation"), ("export", "export/huggingface")):
@@ -89,10 +94,89 @@ def test_recipes_show_and_doctor(capsys):
     assert code == 0 and [line.split()[0] for line in out.splitlines()][:3] == ["pico", "nano-4k", "nano"]
     code, out, _ = call(capsys, "show", "pico", "--set", "training.steps=7")
     assert code == 0 and "steps = 7" in out
-    for words in ("parameters        260,032", "tokens per step", "total tokens", "time here", "memory"):
+    for words in ("parameters        260,032", "tokens per step", "total tokens", "memory"):
         assert words in out
+    assert "time here" not in out
+    assert "time here         about" in call(capsys, "show", "pico", "--time")[1]
     code, out, _ = call(capsys, "doctor")
     assert code == 0 and "torch" in out and "GFLOP/s" in out
+
+
+def test_no_arguments_print_the_help_with_examples(capsys):
+    code, out, _ = call(capsys)
+    assert code == 0 and "usage: aurelius" in out and "examples:" in out
+    assert call(capsys, "--help") == call(capsys, "help") == (0, out, "")
+    for command in commands():
+        code, out, _ = call(capsys, *command.name.split(), "--help")
+        assert code == 0 and f"usage: aurelius {command.name}" in out
+        assert "--quiet" in out
+    assert "--minutes" not in call(capsys, "corpus", "--help")[1], "each stage has its own options"
+
+
+def test_every_example_in_the_help_is_a_command_line():
+    for command in commands():
+        for line in command.examples.splitlines():
+            words = shlex.split(re.split(r"  +", line.split(" > ")[0])[0])
+            assert parse(words[1:]).command == command.name, line
+
+
+def test_arguments_may_stand_anywhere_and_begin_with_a_dash():
+    options = parse(["generate", "demo", "--seed", "1", "Once upon"])
+    assert (options.model, options.prompt, options.seed) == ("demo", "Once upon", 1)
+    options = parse(["generate", "demo", "-Hello", "--temperature", "-1"])
+    assert (options.prompt, options.temperature) == ("-Hello", -1)
+    assert parse(["generate", "--seed", "1", "demo", "--", "--seed"]).prompt == "--seed"
+    assert parse(["run", "--separator", "---", "nano"]).separator == "---"
+    assert parse(["run", "nano", "--separator", "-- -"]).separator == "-- -"
+    with pytest.raises(SystemExit):
+        parse(["run", "nano", "--out", "--update"])
+
+
+def test_a_short_name_stands_for_a_run_everywhere(capsys, elsewhere: Path, tiny_run: Path):
+    shutil.copytree(tiny_run, elsewhere / "runs/my run")
+    (elsewhere / "two.txt").write_text("A cat sat.\n<|endoftext|>\nA dog ran.\n")
+    for arguments in (
+        ("run", "my run"),
+        ("evaluate", "my run"),
+        ("evaluate", "my run", "--on", "two.txt"),
+        ("generate", "my run", "--max-tokens", "2"),
+        ("export", "my run"),
+        ("watch", "my run", "--once"),
+        ("show", "my run"),
+        ("corpus inspect", "my run"),
+        ("tokenizer inspect", "Once", "--model", "my run"),
+    ):
+        code, out, err = call(capsys, *arguments[0].split(), *arguments[1:])
+        assert code == 0, err
+        if arguments[0] == "run":
+            assert "aurelius generate 'runs/my run' 'Once upon a time'" in out, "printed commands are quoted"
+    code, _, err = call(capsys, "watch", "mine", "--once")
+    assert code == 2 and "runs/ has my run" in err
+
+
+def test_evaluate_says_how_it_read_the_file(capsys, elsewhere: Path, tiny_run: Path):
+    (elsewhere / "two.txt").write_text("A cat sat.\n---\nA dog ran.\n")
+    _, out, err = call(capsys, "evaluate", str(tiny_run), "--on", "two.txt", "--json")
+    assert json.loads(out)["read_as"] == "text, split at lines of dashes or asterisks"
+    assert "read two.txt as text, split at lines of dashes or asterisks: 2 documents" in err
+    _, out, _ = call(capsys, "evaluate", str(tiny_run), "--on", "two.txt", "--separator", "cat", "--json")
+    assert json.loads(out)["documents"] == 2 and json.loads(out)["read_as"] == "text, split at cat"
+
+
+def test_the_seed_is_printed_unless_it_was_given(capsys, tiny_run: Path):
+    code, story, err = call(capsys, "generate", str(tiny_run), "Once", "--temperature", "1")
+    seed = re.match(r"seed (\d+)\n$", err)
+    assert code == 0 and seed
+    again = call(capsys, "generate", str(tiny_run), "Once", "--temperature", "1", "--seed", seed[1])
+    assert again == (0, story, "")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion(capsys, shell: str):
+    code, out, _ = call(capsys, "completion", shell)
+    assert code == 0 and "generate" in out and "--min-p" in out
+    if shutil.which(shell):
+        subprocess.run([shell, "-n"], input=out, text=True, check=True)
 
 
 def test_help_does_not_wait_for_heavy_imports():
@@ -148,8 +232,14 @@ def mistakes(folder: Path) -> dict[str, tuple[list[str], str]]:
         "broken model": (["generate", "hf"], "cannot be loaded"),
         "bad sampling": (["generate", "nowhere", "--min-p", "2"], "--min-p 2"),
         "evaluate on nothing": (["evaluate", "hf", "--on", "no.txt"], "no.txt does not exist"),
-        "no verb": (["fly"], "invalid choice"),
-        "nothing": ([], "required"),
+        "no verb": (["fly"], "there is no command 'fly'"),
+        "typo in a command": (["genrate", "nano"], "did you mean 'generate'?"),
+        "typo in an option": (["run", "nano", "--minuts", "3"], "did you mean --minutes?"),
+        "not UTF-8": (["run", "nano", "--corpus", "a\udcff.txt"], "'a\\udcff.txt' is not valid UTF-8"),
+        "unknown device": (
+            ["train", "pico", "--device", "tpu", *SETTINGS],
+            "device 'tpu' is unknown; use auto",
+        ),
     }
 
 
@@ -157,7 +247,7 @@ CASES = (
     "missing corpus", "empty corpus", "binary corpus", "one story", "few stories", "typo", "typo in --set",
     "no recipe", "not TOML", "bad device", "bad minutes", "no minutes", "no corpus named",
     "a file for a folder", "two values", "no model", "broken model", "bad sampling",
-    "evaluate on nothing", "no verb", "nothing",
+    "evaluate on nothing", "no verb", "typo in a command", "typo in an option", "not UTF-8", "unknown device",
 )  # fmt: skip
 
 
@@ -169,7 +259,8 @@ def test_misuse_exits_2_with_one_clear_complaint(capsys, elsewhere: Path, case: 
     code, _, err = call(capsys, *arguments)
     assert code == 2
     assert words in err
-    assert err.startswith("usage: ") or err.count("\n") == 1, "one line"
+    assert err.startswith("usage: ") or err.splitlines()[-1].startswith("aurelius: "), "one line"
+    assert err.count("aurelius: ") == 1 or err.startswith("usage: ")
     assert not (elsewhere / "runs/pico/training").exists()
 
 
@@ -206,7 +297,7 @@ def test_a_write_that_fails_half_way_exits_1_and_can_be_resumed(capsys, elsewher
 def test_a_mistake_does_not_spoil_the_folder(capsys, elsewhere: Path):
     (elsewhere / "good.txt").write_text("\n\n".join(f"The cat number {n} sat on a mat." for n in range(99)))
     assert call(capsys, "corpus", "pico", "--corpus", "tpyo.txt")[0] == 2
-    code, _, err = call(capsys, "corpus", "pico", "--corpus", "good.txt", "--set", "corpus.min_words=2")
+    code, _, err = call(capsys, "corpus", "pico", "--corpus", "good.txt", "--set", "corpus.min_words=2", "-q")
     assert (code, err) == (0, "")
 
 
@@ -249,7 +340,7 @@ def test_a_full_disk_exits_1(capsys, monkeypatch):
 
 @pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_exits_130_and_keeps_a_checkpoint(capsys, elsewhere: Path, monkeypatch):
-    monkeypatch.setattr(cli_options, "reporter", lambda: Alarm(signal.SIGINT, 5))
+    monkeypatch.setattr(cli_options, "reporter", lambda options: Alarm(signal.SIGINT, 5))
     long = ["--set", "training.steps=100000", "--set", "training.checkpoint_every=100000"]
     code, _, err = call(capsys, "run", "pico", *SETTINGS, *long, "--device", "cpu")
     assert code == 130 and "stopped by SIGINT at step" in err
@@ -281,6 +372,6 @@ def test_under_torchrun_the_earlier_stages_must_be_done(capsys, elsewhere: Path)
 
 
 def test_an_old_setting_works_with_a_one_line_notice(capsys, elsewhere: Path):
-    code, _, err = call(capsys, "corpus", "pico", *SETTINGS, "--set", "training.clip=0.5")
+    code, _, err = call(capsys, "corpus", "pico", *SETTINGS, "--set", "training.clip=0.5", "--quiet")
     assert code == 0
     assert err == "aurelius: note: override: training.clip is now called training.gradient_clip\n"

@@ -48,6 +48,8 @@ def reference(folder: Path, document: str, prefix: list[int]) -> tuple[float, fl
 
 def test_figures_are_those_of_stock_transformers(tiny_run: Path):
     documents = ["A cat sat.", "  Two  words \n", "One 🎈!"]  # short enough for one window; bytes untouched
+    plain = measure(open_model(str(tiny_run), "cpu"), documents)
+    assert {type(value) for value in vars(plain).values()} == {int, float}, "no NumPy types"
     size = sum(len(d.encode()) for d in documents)
     expected = [reference(tiny_run / "export/huggingface", d, [3, 0]) for d in documents]
     ours = measure(open_model(str(tiny_run), "cpu"), documents)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from aurelius.errors import ModelError, TokenizerError
+from aurelius.errors import ModelError, RecipeError, TokenizerError
 from aurelius.inference.generate import generate
 from aurelius.inference.language_model import LanguageModel
 from aurelius.inference.open_model import open_model
@@ -55,6 +55,24 @@ def test_greedy_text_is_stock_generates(model: LanguageModel, tiny_run: Path):
         for ours in (model, open_model(str(folder), "cpu")):
             text = "".join(generate(ours, prompt, GREEDY))
             assert (prompt.rstrip() + text).strip() == expected
+
+
+def test_single_values_of_the_sampling_may_be_passed(model: LanguageModel):
+    greedy = "".join(generate(model, "Once", GREEDY))
+    assert "".join(generate(model, "Once", temperature=0, max_new_tokens=20)) == greedy
+    assert "".join(generate(model, "Once", GREEDY, max_new_tokens=3)) == greedy[:0] + "".join(
+        generate(model, "Once", Sampling(temperature=0, max_new_tokens=3))
+    )
+    with pytest.raises(RecipeError, match="temprature = 1"):  # at the call, not at the first piece
+        generate(model, "Once", temprature=1)
+    with pytest.raises(RecipeError, match="min_p = 2"):
+        generate(model, "Once", min_p=2)
+
+
+def test_a_seed_is_drawn_unless_it_is_given(model: LanguageModel):
+    hot = Sampling(temperature=2, min_p=0, max_new_tokens=20)
+    assert len({"".join(generate(model, "Once", hot)) for _ in range(4)}) > 1
+    assert len({"".join(generate(model, "Once", hot, seed=1)) for _ in range(4)}) == 1
 
 
 def test_pieces_never_show_special_tokens_or_outer_spaces(model: LanguageModel):

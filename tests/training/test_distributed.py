@@ -60,7 +60,7 @@ def test_two_processes_are_one_that_accumulates(begun):
     done = subprocess.run(together(pair), capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
     assert losses(pair) == pytest.approx(losses(alone), abs=ROUNDED) and len(losses(pair)) == 20
-    assert done.stdout.count("training: done") == 1, "one process speaks"
+    assert done.stderr.count("training: done") == 1, "one process speaks"
     run_pipeline(pair, until="export", device="cpu")  # one process goes on where two were
 
 

@@ -1,7 +1,8 @@
 from pathlib import Path
 
 from aurelius.config.recipe import Recipe
-from aurelius.training.timing import memory_bytes, resolve_steps, seconds_per_step
+from aurelius.training.memory import memory_bytes
+from aurelius.training.timing import resolve_steps, seconds_per_step
 
 
 def test_minutes_become_steps_in_proportion(tiny: Recipe, tiny_run: Path):

@@ -1,4 +1,4 @@
-"""What a command is: its name, help, arguments and action."""
+"""What a command is: its name, help, arguments, action and examples."""
 
 import argparse
 from collections.abc import Callable
@@ -13,3 +13,4 @@ class Command:
     help: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     act: Callable[[argparse.Namespace], None]
+    examples: str = ""  # a line each

@@ -11,9 +11,9 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.text import Text
 
-from aurelius.cli.console import duration, rate
 from aurelius.config.recipe import Recipe
-from aurelius.errors import RunError
+from aurelius.errors import RunError, suggest
+from aurelius.progress_bar import duration, rate
 from aurelius.run_paths import MANIFEST, RECIPE, RunPaths
 from aurelius.training.metrics import read_metrics
 
@@ -42,7 +42,7 @@ def watch(run: Path, console: Console, *, once: bool = False) -> None:
     recipe = Recipe.load(run)
     lines = read_metrics(paths.training)
     if not lines:
-        raise RunError(f"{run} has not started training: aurelius train {run}")
+        raise RunError(f"{run} has not started training: {suggest('train', run)}")
     if once or not console.is_terminal:
         console.print(picture(recipe, lines, console.width))
         return

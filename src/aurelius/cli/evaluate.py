@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from statistics import median
 
@@ -41,7 +40,7 @@ def _act(options: argparse.Namespace) -> None:
 
     source = open_path(Path(options.on), common.read_options(options))
     documents = [text for text in source.stories if text]
-    progress = common.reporter(sys.stderr)
+    progress = common.reporter(options)
     words = int(median(len(text.split()) for text in documents)) if documents else 0
     progress.note(f"read {options.on} as {source.format}: {len(documents):,} documents, median {words} words")
     model = open_model(options.recipe, options.device)
@@ -63,6 +62,12 @@ def _act(options: argparse.Namespace) -> None:
         print(f"{name.replace('_', ' '):34}{shown}")
 
 
+EXAMPLES = """\
+aurelius evaluate mine                                 on its own held-out stories
+aurelius evaluate mine --on held-out.txt               on the stories of a file
+aurelius evaluate path/to/model --on held-out.txt      any causal language model, to compare"""
 COMMANDS = (
-    Command("evaluate", "measure a run, or any causal language model on a file", _add_arguments, _act),
+    Command(
+        "evaluate", "measure a run, or any causal language model on a file", _add_arguments, _act, EXAMPLES
+    ),
 )

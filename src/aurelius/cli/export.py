@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from pathlib import Path
 
 from aurelius.cli import options as common
 from aurelius.cli.command import Command
@@ -25,21 +24,20 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _act(options: argparse.Namespace) -> None:
     from aurelius.pipeline.run import require_trained
-    from aurelius.run_paths import RunPaths
+    from aurelius.run_paths import RunPaths, named_run
 
-    run = RunPaths(Path(options.recipe))
-    if run.is_run:  # a recipe's name means the whole way
-        require_trained(run)
+    if run := named_run(options.recipe):  # a recipe's name means the whole way
+        require_trained(RunPaths(run))
     folder = bring_up_to_date(options, "export")
     if not options.check:
         return
     from rich.console import Console
 
-    from aurelius.cli.console import parity_table
+    from aurelius.cli.tables import parity_table
     from aurelius.parity.check import check
     from aurelius.parity.compare import problems_of
 
-    comparisons, skipped = check(folder, common.reporter(sys.stderr))
+    comparisons, skipped = check(folder, common.reporter(options))
     Console(width=None if sys.stdout.isatty() else 170).print(parity_table(comparisons))
     for reason in skipped:
         print(f"skipped: {reason}")
@@ -48,6 +46,16 @@ def _act(options: argparse.Namespace) -> None:
     print(f"all {len(comparisons)} files within tolerance")
 
 
+EXAMPLES = """\
+aurelius export mine                            for transformers and what loads its folders
+aurelius export mine --to onnx,gguf             for browsers and llama.cpp, too
+aurelius export mine --check                    do the installed runtimes agree with the model?"""
 COMMANDS = (
-    Command("export", "write the model for stock runtimes, and check that they agree", _add_arguments, _act),
+    Command(
+        "export",
+        "write the model for stock runtimes, and check that they agree",
+        _add_arguments,
+        _act,
+        EXAMPLES,
+    ),
 )

@@ -9,7 +9,9 @@ from aurelius.errors import RecipeError
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", help="a run folder, a Hugging Face folder, or hf:owner/name")
+    parser.add_argument(
+        "model", help="a run (its folder, or its name in runs/), a Hugging Face folder, or hf:owner/name"
+    )
     parser.add_argument("prompt", nargs="?", default="", help="how the story begins")
     parser.add_argument("--temperature", type=float, help="0 takes the likeliest token (default: 0.5)")
     parser.add_argument(
@@ -47,6 +49,8 @@ def _act(options: argparse.Namespace) -> None:
         raise RecipeError(f"--{option} {first['input']}: {first['msg']}") from None
     seed = random.randrange(2**31) if options.seed is None else options.seed
     model = open_model(options.model, options.device)
+    if options.seed is None:
+        common.reporter(options).note(f"seed {seed}")
     sampling = model.sampling.model_copy(update=changes)
     print(options.prompt.rstrip(), end="", flush=True)
     for piece in generate(model, options.prompt, sampling, seed, options.parse_special):
@@ -54,4 +58,8 @@ def _act(options: argparse.Namespace) -> None:
     print()
 
 
-COMMANDS = (Command("generate", "write a story", _add_arguments, _act),)
+EXAMPLES = """\
+aurelius generate mine                                 a story by the run in runs/mine
+aurelius generate mine "Once upon a time" --seed 1     the same story each time
+aurelius generate path/to/llama "One day," --temperature 0.8"""
+COMMANDS = (Command("generate", "write a story", _add_arguments, _act, EXAMPLES),)

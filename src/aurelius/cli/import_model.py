@@ -5,6 +5,7 @@ from pathlib import Path
 
 from aurelius.cli import options as common
 from aurelius.cli.command import Command
+from aurelius.errors import suggest
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,13 +23,19 @@ def _act(options: argparse.Namespace) -> None:
 
     out, tokenizer = (Path(name) if name else None for name in (options.out, options.tokenizer))
     overrides = common.overrides(options)
-    run = import_model(Path(options.source), out, tokenizer, overrides, common.reporter())
+    run = import_model(Path(options.source), out, tokenizer, overrides, common.reporter(options))
     print(f"{run} is a run now")
-    print(f"measure it      aurelius evaluate {run} --on FILE")
-    print(f"train it on     aurelius run {run} --update --set training.steps=2000 --corpus FILE")
-    print(f"export it       aurelius export {run}")
+    print(f"measure it      {suggest('evaluate', run, '--on', 'FILE')}")
+    more = ("--update", "--set", "training.steps=2000", "--corpus", "FILE")
+    print(f"train it on     {suggest('run', run, *more)}")
+    print(f"export it       {suggest('export', run)}")
 
 
+EXAMPLES = """\
+aurelius import path/to/llama --out runs/theirs
+aurelius import stories260K.bin --tokenizer tok512.bin"""
 COMMANDS = (
-    Command("import", "turn a Hugging Face Llama or a llama2.c .bin into a run", _add_arguments, _act),
+    Command(
+        "import", "turn a Hugging Face Llama or a llama2.c .bin into a run", _add_arguments, _act, EXAMPLES
+    ),
 )

@@ -10,7 +10,7 @@ from aurelius.errors import RecipeError, RunError
 
 
 def _add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", help="a run folder")
+    parser.add_argument("run", metavar="RUN", help="a run folder, or its name in runs/")
     parser.add_argument("--side", default="train", help="train (the default), valid or dropped")
     parser.add_argument("--search", default="", metavar="WORDS", help="only stories that contain these words")
     parser.add_argument("--reason", default="", help="only stories dropped for this reason")
@@ -22,13 +22,14 @@ def _add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _inspect_corpus(options: argparse.Namespace) -> None:
     from aurelius.corpus.inspect import search
+    from aurelius.run_paths import named_run
 
     side = "dropped" if options.reason else options.side
     first = options.begin
     if first < 0 or options.count < 1:
         raise RecipeError("--count must be at least 1 and --from at least 0")
     shown = 0
-    matches = search(Path(options.run), side, options.search, options.reason)
+    matches = search(named_run(options.run) or Path(options.run), side, options.search, options.reason)
     for match in islice(matches, first, first + options.count):
         similarity = f", similarity {match.similarity:.3f}" if match.similarity else ""
         reason = f": {match.reason}{similarity}" if match.reason else ""
@@ -52,11 +53,12 @@ def _add_tokenizer_arguments(parser: argparse.ArgumentParser) -> None:
 def _inspect_tokenizer(options: argparse.Namespace) -> None:
     from rich.console import Console
 
-    from aurelius.cli.console import inspection_table
+    from aurelius.cli.tables import inspection_table
     from aurelius.corpus.readers.sources import open_path
+    from aurelius.run_paths import named_run
     from aurelius.tokenizer.inspect import inspect
 
-    model = Path(options.model) if options.model else _newest_run()
+    model = (named_run(options.model) or Path(options.model)) if options.model else _newest_run()
     file = Path(options.text)
     is_file = len(options.text) < 256 and file.is_file()
     inspection = inspect(
@@ -79,11 +81,13 @@ COMMANDS = (
         "browse and search a run's stories, including dropped ones",
         _add_corpus_arguments,
         _inspect_corpus,
+        "aurelius corpus inspect mine --search dragon\naurelius corpus inspect mine --side dropped",
     ),
     Command(
         "tokenizer inspect",
         "show how a text or a file of stories is split into tokens",
         _add_tokenizer_arguments,
         _inspect_tokenizer,
+        'aurelius tokenizer inspect "Once upon a time"\naurelius tokenizer inspect stories.txt --model mine',
     ),
 )

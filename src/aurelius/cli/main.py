@@ -17,7 +17,11 @@ def main(arguments: list[str] | None = None) -> int:
 
     It is 0, 2 for misuse, 1 for what the machine refuses, 130 after Ctrl-C, 143 after SIGTERM.
     """
-    options = parse(sys.argv[1:] if arguments is None else arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if broken := [word for word in arguments if _is_broken(word)]:
+        print(f"aurelius: {broken[0]!a} is not valid UTF-8; rename the file or retype it", file=sys.stderr)
+        return 2
+    options = parse(arguments)
     for stream in (sys.stdout, sys.stderr):
         if reconfigure := getattr(stream, "reconfigure", None):  # a terminal may lack some characters
             reconfigure(errors="replace")
@@ -45,6 +49,11 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         print("aurelius: interrupted; run the same command to resume", file=sys.stderr)
         return 128 + (stop.args or (signal.SIGINT,))[0]
+
+
+def _is_broken(word: str) -> bool:
+    """Whether an argument has bytes that are not UTF-8; Python passes them as lone surrogates."""
+    return any("\ud800" <= character <= "\udfff" for character in word)
 
 
 def _show_notice(otherwise: Any) -> Any:

@@ -3,25 +3,40 @@
 import argparse
 import os
 import sys
-from typing import IO, Any
+from typing import TYPE_CHECKING, Any
 
-from aurelius.errors import RunError
+from aurelius.errors import RunError, suggest
 from aurelius.progress import SILENT, Progress
 
+if TYPE_CHECKING:
+    from aurelius.corpus.readers.reader import ReadOptions
 
-def add_run_options(
-    parser: argparse.ArgumentParser, what: str = "a recipe's name or file, or a run folder"
-) -> None:
-    """Add the options of every command that brings a run up to date."""
-    parser.add_argument("recipe", metavar="RUN_OR_RECIPE", help=what)
-    parser.add_argument("--out", metavar="FOLDER", help="the run folder (default: runs/NAME)")
-    add_corpus_options(parser)
-    parser.add_argument(
-        "--workers", type=int, metavar="N", help="processes that clean the corpus (default: one per core)"
-    )
-    parser.add_argument(
+RUN_OR_RECIPE = "a recipe's name or file, or a run: its folder, or its name in runs/"
+
+
+def add_run_options(parser: argparse.ArgumentParser, what: str = RUN_OR_RECIPE) -> None:
+    """Add the options of every command that brings a run up to date, training included."""
+    add_stage_options(parser, what)
+    group = parser.add_argument_group("training")
+    group.add_argument(
         "--minutes", type=float, help="train for about this long instead of the recipe's steps"
     )
+    group.add_argument(
+        "--auto-batch",
+        action="store_true",
+        help="split training steps into micro-batches until they fit in memory",
+    )
+    group.add_argument(
+        "--track", metavar="NAME", action="append", default=[], help="tensorboard, trackio or wandb"
+    )
+    add_device_option(group)
+
+
+def add_stage_options(parser: argparse.ArgumentParser, what: str = RUN_OR_RECIPE) -> None:
+    """Add the options of the stages before training."""
+    parser.add_argument("recipe", metavar="RUN_OR_RECIPE", help=what)
+    parser.add_argument("--out", metavar="FOLDER", help="the run folder (default: runs/NAME)")
+    add_set_option(parser)
     parser.add_argument(
         "--update", action="store_true", help="redo stages that no longer match; the old ones are kept"
     )
@@ -29,19 +44,14 @@ def add_run_options(
     parser.add_argument(
         "--fresh", action="store_true", help="share no stage with a run in the same parent folder"
     )
-    parser.add_argument(
-        "--auto-batch",
-        action="store_true",
-        help="split training steps into micro-batches until they fit in memory",
+    group = parser.add_argument_group("corpus")
+    add_corpus_options(group)
+    group.add_argument(
+        "--workers", type=int, metavar="N", help="processes that clean the corpus (default: one per core)"
     )
-    parser.add_argument(
-        "--track", metavar="NAME", action="append", default=[], help="tensorboard, trackio or wandb"
-    )
-    add_set_option(parser)
-    add_device_option(parser)
 
 
-def add_corpus_options(parser: argparse.ArgumentParser) -> None:
+def add_corpus_options(parser: argparse._ActionsContainer) -> None:
     """Add ``--corpus`` and what belongs to it."""
     parser.add_argument(
         "--corpus",
@@ -52,7 +62,7 @@ def add_corpus_options(parser: argparse.ArgumentParser) -> None:
     add_reading_options(parser)
 
 
-def add_reading_options(parser: argparse.ArgumentParser) -> None:
+def add_reading_options(parser: argparse._ActionsContainer) -> None:
     """Add ``--separator`` and ``--encoding-errors``."""
     parser.add_argument(
         "--separator",
@@ -66,16 +76,21 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_set_option(parser: argparse.ArgumentParser) -> None:
+def add_set_option(parser: argparse._ActionsContainer) -> None:
     """Add ``--set``."""
     parser.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], help="replace a value of the recipe"
     )
 
 
-def add_device_option(parser: argparse.ArgumentParser) -> None:
+def add_device_option(parser: argparse._ActionsContainer) -> None:
     """Add ``--device``."""
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+
+
+def add_quiet_option(parser: argparse._ActionsContainer) -> None:
+    """Add ``--quiet``."""
+    parser.add_argument("-q", "--quiet", action="store_true", help="print results and errors only")
 
 
 def overrides(options: argparse.Namespace) -> dict[str, Any]:
@@ -91,15 +106,13 @@ def overrides(options: argparse.Namespace) -> dict[str, Any]:
     return values
 
 
-def reporter(stream: IO[str] | None = None) -> Progress:
-    """Return the progress reporter of this process; only the first of several reports."""
-    if not prints():
+def reporter(options: argparse.Namespace) -> Progress:
+    """Return what reports progress on stderr; silent with ``--quiet``, and in all processes but the first."""
+    if options.quiet or not prints():
         return SILENT
-    from rich.console import Console
+    from aurelius.progress_bar import on_stderr
 
-    from aurelius.cli.console import attach
-
-    return attach(Console(file=stream))
+    return on_stderr()
 
 
 def prints() -> bool:
@@ -112,7 +125,7 @@ def process_count() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def read_options(options: argparse.Namespace):
+def read_options(options: argparse.Namespace) -> "ReadOptions":
     """Return how files named on the command line are read."""
     from aurelius.corpus.readers.reader import ReadOptions
 
@@ -122,18 +135,19 @@ def read_options(options: argparse.Namespace):
 
 
 def run_options(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the arguments of `aurelius.run` that the options of `add_run_options` stand for."""
-    return {
+    """Return the arguments of `aurelius.run` that the options stand for."""
+    training = {
+        name: getattr(options, name)
+        for name in ("minutes", "auto_batch", "track", "device")
+        if hasattr(options, name)
+    }
+    return training | {
         "recipe": options.recipe,
         "out": options.out,
         "overrides": overrides(options),
-        "minutes": options.minutes,
         "update": options.update,
         "verify": options.verify,
         "fresh": options.fresh,
-        "device": options.device,
-        "auto_batch": options.auto_batch,
-        "track": options.track,
         "workers": (os.cpu_count() or 1) if options.workers is None else options.workers,
     }
 
@@ -148,7 +162,7 @@ def refuse_torchrun(command: str) -> None:
         if not prints():
             sys.exit(RunError.exit_code)
         raise RunError(
-            f"torchrun only trains, so it cannot run 'aurelius {command}'. Use: "
+            f"torchrun only trains, so it cannot run '{suggest(*command.split())}'. Use: "
             "aurelius pack RECIPE --out RUN; "
             "then torchrun … -m aurelius train RUN; then aurelius run RUN"
         )

@@ -1,8 +1,6 @@
 """``aurelius publish``: a run as a repository on the Hugging Face hub."""
 
 import argparse
-import sys
-from pathlib import Path
 
 from aurelius.cli import options as common
 from aurelius.cli.command import Command
@@ -10,9 +8,13 @@ from aurelius.errors import TokenizerError
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", help="a trained run")
+    parser.add_argument("run", metavar="RUN", help="a trained run: its folder, or its name in runs/")
     parser.add_argument("repo", metavar="OWNER/NAME", help="the model's name on the hub")
-    parser.add_argument("--send", action="store_true", help="upload; without it nothing leaves this machine")
+    sending = parser.add_mutually_exclusive_group()
+    sending.add_argument("--send", action="store_true", help="upload")
+    sending.add_argument(
+        "--dry-run", action="store_true", help="show what would be uploaded, and send nothing (the default)"
+    )
     parser.add_argument("--private", action="store_true", help="create a private repository")
     parser.add_argument("--collection", default="", metavar="SLUG", help="add the model to this collection")
     parser.add_argument(
@@ -23,11 +25,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _act(options: argparse.Namespace) -> None:
     from aurelius.export.registry import targets
     from aurelius.pipeline.run import require_trained, run
+    from aurelius.pipeline.run_folder import find_run
     from aurelius.publishing import hub
     from aurelius.run_paths import RunPaths
 
-    progress, folder = common.reporter(sys.stderr), Path(options.run)
+    progress = common.reporter(options)
     hub.check_names(options.repo, options.license)
+    folder = find_run(options.run)
     require_trained(RunPaths(folder))
     for target in targets():
         try:
@@ -49,4 +53,9 @@ def _act(options: argparse.Namespace) -> None:
         progress.warn(problem)
 
 
-COMMANDS = (Command("publish", "put a run on the Hugging Face hub; shows it first", _add_arguments, _act),)
+EXAMPLES = """\
+aurelius publish mine owner/name --license apache-2.0               see what would be sent
+aurelius publish mine owner/name --license apache-2.0 --send        send it"""
+COMMANDS = (
+    Command("publish", "put a run on the Hugging Face hub; shows it first", _add_arguments, _act, EXAMPLES),
+)

@@ -6,16 +6,17 @@ from pathlib import Path
 
 from aurelius.cli import options as common
 from aurelius.cli.command import Command
+from aurelius.errors import suggest
 
 
 def bring_up_to_date(options: argparse.Namespace, until: str) -> Path:
     """Do the stages up to ``until``, say what was done, and return the run folder."""
-    from aurelius.cli.console import duration
     from aurelius.pipeline.run import run
+    from aurelius.progress_bar import duration
 
     started = time.monotonic()
     to = [name.strip() for name in getattr(options, "to", "").split(",") if name]
-    result = run(**common.run_options(options), until=until, to=to, progress=common.reporter())
+    result = run(**common.run_options(options), until=until, to=to, progress=common.reporter(options))
     taken = duration(time.monotonic() - started)
     if not result.done:
         print(f"nothing to do: {result.folder} is up to date ({taken})")
@@ -42,13 +43,24 @@ def _print_summary(folder: Path, exported: bool) -> None:
     print(f"figures         {run.report_file}")
     if exported:
         print(f"model           {run.huggingface}")
-    print(f'another story   aurelius generate {folder} "Once upon a time"')
+    print(f"another story   {suggest('generate', folder, 'Once upon a time')}")
 
 
 def _act(options: argparse.Namespace) -> None:
     bring_up_to_date(options, "export")
 
 
+EXAMPLES = """\
+aurelius run nano                                            the default recipe and corpus
+aurelius run nano --corpus stories.txt --minutes 15 --out runs/mine
+aurelius run mine                                            resume, or see that nothing is to do
+aurelius run mine --set training.steps=4000 --update         train it longer"""
 COMMANDS = (
-    Command("run", "do every stage that is not done; resumes what was stopped", common.add_run_options, _act),
+    Command(
+        "run",
+        "do every stage that is not done; resume what was stopped",
+        common.add_run_options,
+        _act,
+        EXAMPLES,
+    ),
 )

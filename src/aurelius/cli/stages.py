@@ -27,12 +27,18 @@ def _train_together(options: argparse.Namespace) -> None:
 
     known = ("recipe", "out", "overrides", "minutes", "device", "auto_batch", "track")
     arguments = {key: value for key, value in common.run_options(options).items() if key in known}
-    result = train_together(**arguments, progress=common.reporter())
+    result = train_together(**arguments, progress=common.reporter(options))
     if common.prints():
         print(f"{result.training} is {'done' if result.done else 'up to date'}")
 
 
 COMMANDS = tuple(
-    Command(name, f"stop after one stage: {what}", common.add_run_options, partial(_act, stage))
+    Command(
+        name,
+        f"stop after one stage: {what}",
+        common.add_run_options if name == "train" else common.add_stage_options,
+        partial(_act, stage),
+        f"aurelius {name} nano --corpus stories.txt --out runs/mine\naurelius {name} mine",
+    )
     for name, (stage, what) in STAGES.items()
 )

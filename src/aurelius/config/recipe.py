@@ -33,7 +33,7 @@ from aurelius.config.settings import (
     is_operational,
 )
 from aurelius.errors import RecipeError
-from aurelius.run_paths import RECIPE
+from aurelius.run_paths import RECIPE, named_run
 
 
 class Recipe(Section):
@@ -68,16 +68,17 @@ class Recipe(Section):
         missing from a run folder's recipe have the value they had when they were introduced.
 
         Args:
-            source: the name of a shipped recipe, the path of a .toml file, or a run folder.
+            source: the name of a shipped recipe, the path of a .toml file, a run folder, or a run's name in
+                ``runs/``.
             overrides: values by dotted key, such as ``{"training.steps": 2000}``.
 
         Raises:
             RecipeError: there is no such recipe, it is not TOML, or anything in it is refused.
         """
         path = Path(source)
-        of_run = (path / RECIPE).is_file() or path.name == RECIPE
-        if (path / RECIPE).is_file():
-            path /= RECIPE
+        if (path / RECIPE).is_file() or str(source) not in shipped.NAMES:
+            path = (run / RECIPE) if (run := named_run(source)) else path
+        of_run = path.name == RECIPE
         if path.suffix == ".toml":
             if not path.is_file():
                 raise RecipeError(f"recipe file {path} does not exist")

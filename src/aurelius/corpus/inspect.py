@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aurelius.data.stories import StoryFile
-from aurelius.errors import CorpusError, RunError, first_line
+from aurelius.errors import CorpusError, RunError, first_line, suggest
 from aurelius.files import read_json
 from aurelius.run_paths import RunPaths
 
@@ -44,7 +44,7 @@ def search(run: Path, side: str = "train", words: str = "", reason: str = "") ->
     paths = RunPaths(run)
     folder = paths.corpus
     if not paths.corpus_report.is_file():
-        raise RunError(f"{run} has no corpus yet; aurelius corpus {run} makes one")
+        raise RunError(f"{run} has no corpus yet; {suggest('corpus', run)} makes one")
     reasons = read_json(paths.corpus_report)["dropped"]
     if reason and not any(reason.lower() in known.lower() for known in reasons):
         raise CorpusError(

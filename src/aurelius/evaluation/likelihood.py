@@ -91,7 +91,7 @@ def measure(model: LanguageModel, documents: Sequence[str], progress: Progress =
             task.advance(count)
     total, size = text + end, sizes.sum()
     per_byte = total.sum() / size
-    spread = math.sqrt(float(((total - per_byte * sizes) ** 2).sum())) / size
+    spread = math.sqrt(float(((total - per_byte * sizes) ** 2).sum())) / float(size)
     return Likelihood(
         documents=len(documents),
         bytes=int(size),

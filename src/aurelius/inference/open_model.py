@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from aurelius.config.recipe import RECIPE
 from aurelius.errors import ModelError
 from aurelius.inference.language_model import LanguageModel
 from aurelius.inference.run_model import RunModel
 from aurelius.inference.transformers_model import TransformersModel
+from aurelius.run_paths import named_run
 
 
 def open_model(source: str | Path, device: str = "auto") -> LanguageModel:
@@ -22,10 +22,8 @@ def open_model(source: str | Path, device: str = "auto") -> LanguageModel:
     path = Path(source)
     if source.startswith("hf:"):
         return TransformersModel(source, device)
-    if not path.exists() and (Path("runs") / path).is_dir():
-        path = Path("runs") / path
-    if (path / RECIPE).is_file():
-        return RunModel.open(path, device)
+    if run := named_run(source):
+        return RunModel.open(run, device)
     if (path / "config.json").is_file():
         return TransformersModel(str(path), device)
     problem = (

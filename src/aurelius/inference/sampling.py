@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from aurelius.config.settings import GenerationSettings as Sampling
-from aurelius.errors import ModelError
+from aurelius.errors import ModelError, RecipeError
 
 
 def sample_next_token(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> int:
@@ -35,6 +35,19 @@ def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
     if sampling.min_p > 0:
         remaining = remaining.masked_fill(remaining < sampling.min_p * remaining.max(), 0)
     return remaining / remaining.sum()
+
+
+def changed(sampling: Sampling, values: Mapping[str, Any]) -> Sampling:
+    """Return ``sampling`` with other values.
+
+    Raises:
+        RecipeError: a value is unknown or impossible.
+    """
+    try:
+        return Sampling.model_validate(sampling.model_dump() | dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise RecipeError(f"{first['loc'][0]} = {first['input']!r}: {first['msg']}") from None
 
 
 def sampling_of(config: Mapping[str, Any], where: str) -> Sampling:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from aurelius.data.stories import StoryFile
-from aurelius.errors import AureliusError, ModelError, RunError, first_line
+from aurelius.errors import AureliusError, ModelError, RunError, first_line, suggest
 from aurelius.inference.run_model import RunModel
 from aurelius.parity.compare import Comparison, compare
 from aurelius.parity.registry import find_runtimes
@@ -55,7 +55,7 @@ def check(run: Path, progress: Progress = SILENT) -> tuple[list[Comparison], lis
     """
     paths = RunPaths(run)
     if not (paths.huggingface / MANIFEST).exists():
-        raise RunError(f"{run} has no finished export; write it first: aurelius export {run}")
+        raise RunError(f"{run} has no finished export; write it first: {suggest('export', run)}")
     model = RunModel.open(run, "cpu")
     stories = [shortened(model, text) for text in StoryFile(paths.corpus, "valid", limit=STORIES)]
     task = make_task(model, [*HARD_TEXTS, *beginnings(stories, 100)], stories)

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from aurelius.config import shipped
 from aurelius.config.recipe import Recipe
 from aurelius.errors import RecipeError, RunError
 from aurelius.files import write_bytes
 from aurelius.pipeline import stages
 from aurelius.pipeline.stages import STAGES, with_following
 from aurelius.progress import Progress
-from aurelius.run_paths import RECIPE, RunPaths
+from aurelius.run_paths import RECIPE, RunPaths, named_run
 
 
 def resolve(
@@ -40,10 +41,11 @@ def resolve(
         requested = recipe.with_(**values)
     else:
         requested = Recipe.load(recipe, values)
-        if (Path(recipe) / RECIPE).is_file():
-            if out is not None and Path(out) != Path(recipe):
-                raise RunError(f"{recipe} is a run; to copy its recipe, pass {Path(recipe) / RECIPE}")
-            return requested, RunPaths(Path(recipe))
+        run = None if str(recipe) in shipped.NAMES else named_run(recipe)
+        if run := run or (Path(recipe) if (Path(recipe) / RECIPE).is_file() else None):
+            if out is not None and Path(out) != run:
+                raise RunError(f"{recipe} is a run; to copy its recipe, pass {run / RECIPE}")
+            return requested, RunPaths(run)
     return requested, RunPaths(Path(out) if out is not None else Path("runs") / requested.name)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from aurelius.config.recipe import Recipe
-from aurelius.errors import RunError, StorageError
+from aurelius.errors import RunError, StorageError, suggest
 from aurelius.export import registry
 from aurelius.files import write_bytes
 from aurelius.pipeline import stages
@@ -25,6 +25,7 @@ from aurelius.pipeline.run_folder import RunFolder
 from aurelius.pipeline.sharing import share
 from aurelius.pipeline.stages import STAGES, Job
 from aurelius.progress import SILENT, Progress
+from aurelius.progress_bar import if_watched
 from aurelius.run_paths import MANIFEST, RECIPE, RunPaths
 
 
@@ -44,7 +45,7 @@ def run(
     track: Iterable[str] = (),
     workers: int = 1,
     stories: Iterable[str | Mapping[str, Any]] | None = None,
-    progress: Progress = SILENT,
+    progress: Progress | None = None,
 ) -> RunFolder:
     """Bring a run folder up to date, stage by stage.
 
@@ -64,7 +65,8 @@ def run(
         workers: processes that clean the corpus; above 1 the calling script needs a ``__main__`` guard.
         stories: read instead of ``corpus.source`` if the corpus stage is not done: any iterable of texts, or
             of rows with the text under ``corpus.column``, such as a ``datasets.Dataset``.
-        progress: reports what happens.
+        progress: reports what happens; by default a bar on standard error, if that is a terminal or notebook.
+            `aurelius.SILENT` reports nothing.
 
     Raises:
         AureliusError: see the stages; `RunError` if the folder comes from another recipe or is damaged,
@@ -73,7 +75,7 @@ def run(
     stages.wanted(until, to)  # a mistake should show before the first stage
     if workers < 1:
         raise RunError(f"workers is {workers}; at least one process has to clean the corpus")
-    track = tuple(track)
+    track, progress = tuple(track), progress or if_watched()
     if device != "auto" or track:
         from aurelius.device import pick
         from aurelius.training.trackers import check_trackers
@@ -128,7 +130,7 @@ def require_trained(run: RunPaths) -> None:
         raise RunError(f"{run.folder} is not a run folder (no {RECIPE})")
     if Manifest.read(run.training) is None:
         raise RunError(
-            f"{run.folder} has not finished training; aurelius run {run.folder} starts or resumes it"
+            f"{run.folder} has not finished training; {suggest('run', run.folder)} starts or resumes it"
         )
 
 
@@ -148,6 +150,7 @@ def resolve_minutes(job: Job, processes: int = 1) -> Recipe:
         return recipe
     from aurelius.training.timing import resolve_steps
 
+    job.progress.note(f"timing some steps, to see how many fit in {recipe.training.minutes:g} minutes")
     steps = resolve_steps(recipe, job.run.tokens, job.device, processes, job.auto_batch)
     job.progress.note(f"{recipe.training.minutes:g} minutes are {steps} steps on this machine")
     resolved = recipe.with_(**{"training.steps": steps})

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aurelius.config.recipe import Recipe
-from aurelius.errors import RunError
+from aurelius.errors import RunError, some
 from aurelius.files import read_json
 from aurelius.pipeline.manifest import Manifest
-from aurelius.run_paths import RECIPE, RunPaths
+from aurelius.run_paths import RECIPE, RunPaths, named_run
 
 if TYPE_CHECKING:
     from aurelius.inference.run_model import RunModel
@@ -55,23 +55,22 @@ class RunFolder(RunPaths):
 
         return RunModel.open(self.folder, device)
 
-    def story(self, prompt: str = "", seed: int = 0, device: str = "auto", **sampling: Any) -> str:
+    def story(self, prompt: str = "", seed: int | None = None, device: str = "auto", **sampling: Any) -> str:
         """Write a story that begins with ``prompt``.
 
         Args:
             prompt: the beginning; may be empty.
-            seed: the same seed gives the same story.
+            seed: the same seed gives the same story; None draws one.
             device: auto, cpu, cuda or mps.
             sampling: temperature, min_p, top_k, top_p or max_new_tokens, instead of the recipe's.
 
         Raises:
             ModelError: nothing is trained yet.
+            RecipeError: a value of the sampling is unknown or impossible.
         """
         from aurelius.inference.generate import generate
 
-        model = self.model(device)
-        settings = model.sampling.model_validate({**model.sampling.model_dump(), **sampling})
-        return prompt.rstrip() + "".join(generate(model, prompt, settings, seed))
+        return prompt.rstrip() + "".join(generate(self.model(device), prompt, seed=seed, **sampling))
 
     def __repr__(self) -> str:
         recipe = self.recipe
@@ -96,10 +95,11 @@ def find_run(name: "str | Path") -> Path:
     Raises:
         RunError: there is no such run.
     """
-    for folder in (Path(name), Path("runs") / name):
-        if (folder / RECIPE).is_file():
-            return folder
-    raise RunError(f"{name} is not a run folder (no {RECIPE})")
+    if folder := named_run(name):
+        return folder
+    runs = sorted(path.parent.name for path in Path("runs").glob(f"*/{RECIPE}"))
+    there = f"; runs/ has {some(runs)}" if runs else ""
+    raise RunError(f"{name} is not a run folder (no {RECIPE}){there}")
 
 
 def open_run(name: "str | Path") -> RunFolder:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from aurelius.config.recipe import Recipe
-from aurelius.errors import RunError
+from aurelius.errors import RunError, suggest
 from aurelius.pipeline.execute import do, is_done
 from aurelius.pipeline.manifest import Manifest
 from aurelius.pipeline.request import reconcile, resolve
@@ -69,5 +69,5 @@ def require_packed(run: RunPaths) -> None:
         if Manifest.read(folder) is None:
             raise RunError(
                 f"{folder} is not finished; torchrun only trains. First run, without torchrun: "
-                f"aurelius pack {run.folder}"
+                f"{suggest('pack', run.folder)}"
             )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from aurelius.config.recipe import Recipe
-from aurelius.errors import HubError, RecipeError, RunError, first_line
+from aurelius.errors import HubError, RecipeError, RunError, first_line, suggest
 from aurelius.export.card import UNSTATED, card, corpus_licences
 from aurelius.export.huggingface import generation_config
 from aurelius.export.registry import targets
@@ -65,7 +65,7 @@ class Publication:
             run = self.folder.parents[1]
             lines.append(
                 f"no licence is stated for the corpus ({', '.join(names)}); state one, such as "
-                f"aurelius export {run} --set export.corpus_license=cc-by-4.0"
+                f"{suggest('export', run, '--set', 'export.corpus_license=cc-by-4.0')}"
             )
         return lines
 

@@ -66,19 +66,6 @@ def seconds_per_step(recipe: Recipe, device: str = "auto") -> float:
     return max(0.0, one - per_round) + recipe.training.batch / threads * per_round
 
 
-def memory_bytes(recipe: Recipe) -> int:
-    """Estimate a training step's memory: weights, gradients, two moments, and a micro-batch's activations.
-
-    Activations are counted as float32 values kept for the backward pass: per layer about 14 of width d_model,
-    4 of width d_mlp and half a context of probabilities per head, and three times the logits.
-    """
-    shape = recipe.model
-    positions = recipe.training.batch // recipe.training.accumulate * shape.context
-    per_layer = 14 * shape.d_model + 4 * shape.d_mlp + shape.heads * shape.context // 2
-    per_position = shape.layers * per_layer + 3 * recipe.tokenizer.vocab_size
-    return 4 * (4 * recipe.parameters + positions * per_position)
-
-
 def _seconds_per_step(trainer: Trainer) -> float:
     for _ in range(WARMUP_STEPS):
         trainer.step()

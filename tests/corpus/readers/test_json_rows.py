@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from aurelius.corpus.readers import json_rows, reader
 from aurelius.corpus.readers.json_rows import array_rows
-from aurelius.corpus.readers.reader import ReadOptions
+from aurelius.corpus.readers.reader import MARKS_AROUND, ReadOptions
 from aurelius.corpus.readers.sources import open_path
 from aurelius.errors import CorpusError
 
@@ -57,7 +57,9 @@ def test_an_array_is_read_the_same_in_chunks_of_any_size(table, indent, ascii_on
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json_rows, "CHUNK", chunk)
-        assert list(texts(content.encode("utf-8-sig"))) == [text.strip("\r\n") for text, _ in table]
+        assert list(texts(content.encode("utf-8-sig"))) == [
+            MARKS_AROUND.sub("", text).strip("\r\n") for text, _ in table
+        ]
 
 
 @given(st.binary(max_size=40), st.integers(1, 5))
@@ -136,3 +138,13 @@ def test_a_failing_disk_is_not_reported_as_a_damaged_file(tmp_path: Path, monkey
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", batches)
     with pytest.raises(OSError, match="Input/output error"):
         list(open_path(path).stories)
+
+
+def test_marks_around_a_text_are_removed():
+    rows = ["<|startoftext|>One.<|endoftext|>", " <s> Two.\n</s>\n", "A <s> inside.", "</s>"]
+    assert [text.strip() for text in texts(json.dumps(rows).encode())] == [
+        "One.",
+        "Two.",
+        "A <s> inside.",
+        "",
+    ]

@@ -102,7 +102,14 @@ def _chain(parts: list[Source]) -> Source:
 def _open(name: str, recipe: CorpusSettings) -> list[Source]:
     if name == "storyteller":
         count = recipe.stories or STORYTELLER_STORIES
-        return [Source("storyteller", "built in", storyteller.stories(count, recipe.seed), count=count)]
+        return [
+            Source(
+                "storyteller",
+                "the built-in storyteller",
+                storyteller.stories(count, recipe.seed),
+                count=count,
+            )
+        ]
     options = ReadOptions(recipe.column, recipe.encoding_errors, recipe.separator)
     if not name.startswith("hf:"):
         return _local(Path(name), options)

@@ -1,33 +1,36 @@
-"""What people see of long work: a live progress bar in a terminal, plain lines elsewhere; and tables."""
+"""What people see of long work: a live progress bar in a terminal or notebook, plain lines elsewhere."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, ProgressColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.progress import Task as BarTask
-from rich.table import Table
 from rich.text import Text
 
-from aurelius.progress import Progress, Task
-
-if TYPE_CHECKING:
-    from aurelius.parity.compare import Comparison
-    from aurelius.tokenizer.inspect import Inspection
+from aurelius.progress import SILENT, Progress, Task
 
 LINE_EVERY = 15.0  # seconds
-COLOURS = ("blue", "magenta", "dark_green", "dark_red", "dark_cyan")  # of neighbouring tokens
-SHOWN_TOKENS = 400
 REFRESH = 0.1  # seconds between updates of a bar
 
 
-def attach(console: Console) -> Progress:
-    """Return the reporter that suits the place ``console`` writes to."""
-    return LiveProgress(console) if console.is_terminal else PlainProgress(console)
+def on_stderr() -> Progress:
+    """Return a reporter: a live bar if standard error is a terminal or a notebook, plain lines elsewhere."""
+    console = Console(stderr=True)
+    return LiveProgress(console) if _is_live(console) else PlainProgress(console)
+
+
+def if_watched() -> Progress:
+    """Return a reporter with a live bar in a terminal or notebook, and a silent one where nobody watches."""
+    console = Console(stderr=True)
+    return LiveProgress(console) if _is_live(console) else SILENT
+
+
+def _is_live(console: Console) -> bool:
+    return console.is_terminal or console.is_jupyter
 
 
 def rate(per_second: float) -> str:
@@ -46,56 +49,6 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def inspection_table(inspection: "Inspection", model: str) -> Iterator[RenderableType]:
-    """Yield what `tokenizer inspect` shows: the tokens in alternating colours, their ids, and figures."""
-    text, ids = Text(), Text(style="dim")
-    for number, (piece, id_) in enumerate(inspection.pieces[:SHOWN_TOKENS]):
-        text.append(
-            piece.replace(" ", "␣").replace("\n", "↵\n"), style=f"on {COLOURS[number % len(COLOURS)]}"
-        )
-        ids.append(f"{id_} ")
-    yield text
-    yield ids
-    if len(inspection.pieces) > SHOWN_TOKENS:
-        yield Text(
-            f"(the first {SHOWN_TOKENS} of {len(inspection.pieces):,} tokens of the first story)", style="dim"
-        )
-    table = Table.grid(padding=(0, 2))
-    table.add_row("tokenizer", f"{model}, {inspection.vocab_size:,} tokens")
-    table.add_row("texts", f"{inspection.texts:,}, {inspection.bytes:,} bytes, {inspection.tokens:,} tokens")
-    table.add_row("bytes per token", f"{inspection.bytes_per_token:.3f}")
-    table.add_row("single bytes", f"{inspection.byte_tokens:,} tokens")
-    table.add_row("longest", Text(" ".join(map(repr, inspection.longest))))
-    table.add_row(
-        "never used", Text(f"{len(inspection.unused):,}: " + " ".join(map(repr, inspection.unused[:20])))
-    )
-    yield table
-
-
-def parity_table(comparisons: "Iterable[Comparison]") -> Table:
-    """Return what `export --check` shows, a line per runtime and file."""
-    table = Table(box=None, padding=(0, 1), header_style="bold")
-    for name in ("runtime", "version", "file"):
-        table.add_column(name)
-    for name in ("MB", "same ids", "max logit difference", "bits/byte", "cost", "tokens/s"):
-        table.add_column(name, justify="right")
-    table.add_column("greedy story")
-    for row in comparisons:
-        table.add_row(
-            row.runtime,
-            row.version,
-            row.kind,
-            f"{row.bytes / 1e6:.1f}",
-            f"{row.ids[0]}/{row.ids[1]}" if row.ids else "-",
-            f"{row.logits:.1e}",
-            f"{row.bits_per_byte:.4f}",
-            f"{row.cost:+.2%}",
-            rate(row.tokens_per_second) if row.tokens_per_second else "-",
-            Text(row.greedy or "-", style="red" if row.problems else ""),
-        )
-    return table
 
 
 class _Reporting(Progress):
@@ -155,7 +108,7 @@ class LiveProgress(_Reporting):
         """See `Progress.task`."""
         columns = (
             TextColumn("{task.description}"),
-            *([BarColumn(bar_width=24)] if self.console.width >= 100 else []),
+            BarColumn(bar_width=24 if self.console.width >= 100 else 10),
             TextColumn("{task.percentage:>3.0f}%"),
             _Rate(),
             TimeRemainingColumn(),

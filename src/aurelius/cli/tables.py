@@ -1,0 +1,67 @@
+"""Tables in the terminal."""
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from aurelius.progress_bar import rate
+
+if TYPE_CHECKING:
+    from aurelius.parity.compare import Comparison
+    from aurelius.tokenizer.inspect import Inspection
+
+COLOURS = ("blue", "magenta", "dark_green", "dark_red", "dark_cyan")  # of neighbouring tokens
+SHOWN_TOKENS = 400
+
+
+def inspection_table(inspection: "Inspection", model: str) -> Iterator[RenderableType]:
+    """Yield what `tokenizer inspect` shows: the tokens in alternating colours, their ids, and figures."""
+    text, ids = Text(), Text(style="dim")
+    for number, (piece, id_) in enumerate(inspection.pieces[:SHOWN_TOKENS]):
+        text.append(
+            piece.replace(" ", "␣").replace("\n", "↵\n"), style=f"on {COLOURS[number % len(COLOURS)]}"
+        )
+        ids.append(f"{id_} ")
+    yield text
+    yield ids
+    if len(inspection.pieces) > SHOWN_TOKENS:
+        yield Text(
+            f"(the first {SHOWN_TOKENS} of {len(inspection.pieces):,} tokens of the first story)", style="dim"
+        )
+    table = Table.grid(padding=(0, 2))
+    table.add_row("tokenizer", f"{model}, {inspection.vocab_size:,} tokens")
+    table.add_row("texts", f"{inspection.texts:,}, {inspection.bytes:,} bytes, {inspection.tokens:,} tokens")
+    table.add_row("bytes per token", f"{inspection.bytes_per_token:.3f}")
+    table.add_row("single bytes", f"{inspection.byte_tokens:,} tokens")
+    table.add_row("longest", Text(" ".join(map(repr, inspection.longest))))
+    table.add_row(
+        "never used", Text(f"{len(inspection.unused):,}: " + " ".join(map(repr, inspection.unused[:20])))
+    )
+    yield table
+
+
+def parity_table(comparisons: "Iterable[Comparison]") -> Table:
+    """Return what `export --check` shows, a line per runtime and file."""
+    table = Table(box=None, padding=(0, 1), header_style="bold")
+    for name in ("runtime", "version", "file"):
+        table.add_column(name)
+    for name in ("MB", "same ids", "max logit difference", "bits/byte", "cost", "tokens/s"):
+        table.add_column(name, justify="right")
+    table.add_column("greedy story")
+    for row in comparisons:
+        table.add_row(
+            row.runtime,
+            row.version,
+            row.kind,
+            f"{row.bytes / 1e6:.1f}",
+            f"{row.ids[0]}/{row.ids[1]}" if row.ids else "-",
+            f"{row.logits:.1e}",
+            f"{row.bits_per_byte:.4f}",
+            f"{row.cost:+.2%}",
+            rate(row.tokens_per_second) if row.tokens_per_second else "-",
+            Text(row.greedy or "-", style="red" if row.problems else ""),
+        )
+    return table
