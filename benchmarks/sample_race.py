@@ -111,7 +111,7 @@ def main() -> None:
         scored = RunModel(model, run.folder / "tokenizer/tokenizer.json", options.recipe)
         documents = [text for text in open_path(options.samples / VALID).stories if text]
         result["validation_sample"] = measure(scored, documents).as_json()
-        result["story"] = PROMPT + "".join(generate(scored, PROMPT))
+        result["story"] = PROMPT + "".join(generate(scored, PROMPT, seed=0))
     print(_write(result, options.json))
 
 

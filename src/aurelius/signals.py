@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM: what has begun is finished or kept, and no process is left behind."""
+"""Ctrl-C, SIGTERM and SIGHUP: what has begun is finished or kept, and no process is left behind.
+
+SIGTERM comes from ``kill`` and job schedulers, SIGHUP from a terminal that is closed.
+"""
 
 import signal
 import threading
@@ -7,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+# Windows has no SIGHUP.
+ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 ECHO = 2.0  # seconds; a second signal within them is an echo: a process group and its launcher both send it
 
 
@@ -19,12 +24,12 @@ class Stop:
 
 @contextmanager
 def deferred() -> Iterator[Stop]:
-    """Record the first Ctrl-C or SIGTERM, so that a step and its checkpoint can finish; a later one acts."""
+    """Record the first of the signals, so that a step and its checkpoint can finish; a later one acts."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop  # only the main thread may set handlers
         return
-    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    before = {s: signal.getsignal(s) for s in (signal.SIGINT, *ENDING)}
     before = {s: handler for s, handler in before.items() if handler is not signal.SIG_IGN}  # nohup means it
 
     def record(number: int, _frame: Any) -> None:
@@ -50,12 +55,12 @@ def blocked() -> Iterator[None]:
 
     A terminal sends it to all processes, and only this one should respond, once the others have everything
     they need. They inherit the mask; this process also needs a handler, because the signal may reach one of
-    its libraries' threads. SIGTERM is sent only to this process, and is delayed as well.
+    its libraries' threads. The others are sent only to this process, and are delayed as well.
     """
     can_mask, main = hasattr(signal, "pthread_sigmask"), threading.current_thread() is threading.main_thread()
     received: list[int] = []
-    both = (signal.SIGINT, signal.SIGTERM) if main else ()
-    before = {number: signal.signal(number, lambda number, _: received.append(number)) for number in both}
+    delayed = (signal.SIGINT, *ENDING) if main else ()
+    before = {number: signal.signal(number, lambda number, _: received.append(number)) for number in delayed}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if can_mask else set()
     try:
         yield
@@ -70,17 +75,18 @@ def blocked() -> Iterator[None]:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Let SIGTERM end a command as Ctrl-C does, so that nothing is left half-done."""
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does, so that nothing is left half-done."""
 
     def end(number: int, _frame: Any) -> None:
         raise KeyboardInterrupt(number)
 
-    before = signal.getsignal(signal.SIGTERM)
-    if before is not signal.SIG_DFL or threading.current_thread() is not threading.main_thread():
-        yield  # whoever ignores or handles it does so on purpose
-        return
-    signal.signal(signal.SIGTERM, end)
+    main = threading.current_thread() is threading.main_thread()
+    # Whoever ignores one (as nohup does) or handles it does so on purpose.
+    changed = [s for s in ENDING if main and signal.getsignal(s) is signal.SIG_DFL]
+    for number in changed:
+        signal.signal(number, end)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number in changed:
+            signal.signal(number, signal.SIG_DFL)

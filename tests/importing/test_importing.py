@@ -266,6 +266,29 @@ def test_unusable_weights_are_refused(stories260k: Path, tmp_path: Path):
         with pytest.raises(AureliusError, match=words):
             LlamaFolder.read(folder)
     (folder / "model.safetensors").unlink()
-    (folder / "model.safetensors.index.json").write_text("{}")
-    with pytest.raises(AureliusError, match="is sharded; save the model in one file"):
-        import_model(folder, tmp_path / "run")
+    for index, words in (
+        ({}, "it has no weight_map"),
+        ({"weight_map": {"a": "../a.safetensors"}}, "which is not a file next to it"),
+        (
+            {"weight_map": {"a": "model-00001-of-00002.safetensors"}},
+            "00001-of-00002.safetensors cannot be read",
+        ),
+    ):
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+        with pytest.raises(AureliusError, match=words):
+            import_model(folder, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+
+def test_sharded_weights_are_imported(imported: Path, stories260k: Path, tmp_path: Path):
+    stock = AutoModelForCausalLM.from_pretrained(stories260k)
+    folder = copied(stories260k, tmp_path / "sharded")
+    (folder / "model.safetensors").unlink()
+    stock.save_pretrained(folder, max_shard_size="300KB")
+    assert len(list(folder.glob("model-*.safetensors"))) > 1
+    run = import_model(folder, tmp_path / "run", overrides=FEW)
+    ours, expected = (newest_checkpoint(each / "training") / "model.safetensors" for each in (run, imported))
+    assert all(np.array_equal(load_file(ours)[name], value) for name, value in load_file(expected).items())
+    assert {path.name for path in (run / "imported").glob("model*")} == {
+        p.name for p in folder.glob("model*")
+    }

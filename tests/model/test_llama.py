@@ -50,6 +50,16 @@ def test_a_cache_changes_nothing(name: str):
     assert cache.length == 40
 
 
+def test_a_cache_is_filled_also_with_gradients(tiny: Recipe):
+    ours, _ = pair(tiny)
+    ids = torch.randint(0, tiny.tokenizer.vocab_size, (1, 20))
+    cache = KVCache(tiny.model.layers)
+    assert torch.is_grad_enabled()
+    parts = [ours(ids[:, a:b], cache) for a, b in ((0, 7), (7, 8), (8, 20))]
+    assert cache.length == 20
+    assert torch.allclose(torch.cat(parts, 1), ours(ids), atol=1e-4)
+
+
 @torch.no_grad()
 def test_attention_is_causal(tiny: Recipe):
     ours, _ = pair(tiny)

@@ -252,6 +252,20 @@ def test_greedy_stories_have_200_tokens_or_say_where_they_diverge(tiny_run: Path
     assert compare.compare_greedy(off, own, model, asked.openings, 100.0) == (told, True), "a tie"
 
 
+def test_a_runtime_that_does_not_stop_at_the_end_of_the_story_is_caught(tiny_run: Path):
+    model = RunModel.open(tiny_run, "cpu")
+    opening, own = model.prefix, [10, 11, 1]  # 1 ends a story
+    for story, good in (
+        ([10, 11, 1], True),
+        ([10, 11], True),
+        ([10, 11, 1, 12], False),
+        ([10, 11, 1, 1], False),
+    ):
+        told, found = compare.compare_greedy([story], [own], model, [opening], 100.0)
+        assert found is good, story
+        assert ("goes on after the end of the story at token 3 of 3" in told) is not good
+
+
 def test_the_command_fails_with_a_runtime(tiny_run: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     """Exit code 2 and a line for answers that are off, and for a runtime that breaks."""
     file = tiny_run / "export/huggingface/model.safetensors"

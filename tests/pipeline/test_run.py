@@ -10,7 +10,7 @@ import pytest
 from filelock import FileLock
 
 from aurelius.config.recipe import Recipe
-from aurelius.errors import RecipeError, RunError, StorageError
+from aurelius.errors import AureliusError, RecipeError, RunError, StorageError, TokenizerError
 from aurelius.pipeline import manifest as artifacts
 from aurelius.pipeline.run import run
 from aurelius.pipeline.stages import NAMES, STAGES, folder
@@ -197,6 +197,51 @@ def test_minutes_are_turned_into_steps_once(tiny, tmp_path: Path):
     assert first.recipe.training.steps > 0 and first.recipe.training.minutes == 0.01
     with pytest.raises(RunError, match=r"training\.minutes is 0\.01 there and 0\.02 here"):
         run(tiny, tmp_path / "run", minutes=0.02)
+
+
+def test_a_refused_request_leaves_no_folder(tiny, tmp_path: Path):
+    for changes in ({"corpus.source": str(tmp_path / "missing.txt")}, {"tokenizer.source": str(tmp_path)}):
+        with pytest.raises(AureliusError):
+            run(tiny.with_(**changes), tmp_path / "run")
+        if "corpus.source" in changes:
+            assert not (tmp_path / "run").exists()
+    with pytest.raises(RunError, match="is written after the last stage, so until='training' rules it out"):
+        run(tiny, tmp_path / "other", until="training", to=("onnx",))
+    assert not (tmp_path / "other").exists()
+
+
+def test_work_that_was_done_is_kept_when_a_later_stage_is_refused(tiny, tmp_path: Path):
+    with pytest.raises(AureliusError):
+        run(tiny.with_(**{"tokenizer.vocab_size": 30_000}), tmp_path / "run")
+    assert (tmp_path / "run/corpus/manifest.json").is_file()
+
+
+def test_a_read_only_run_needs_no_lock(copy: Path, monkeypatch: pytest.MonkeyPatch):
+    def read_only(self, *_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", str(copy / ".lock"))
+
+    monkeypatch.setattr(FileLock, "acquire", read_only)
+    assert run(copy).done == []
+    with pytest.raises(StorageError, match="Permission denied"):
+        run("pico", copy.parent / "new")
+
+
+def test_a_start_that_an_update_would_move_away_is_refused(tiny, copy: Path):
+    before = digests(copy)
+    for start in (copy / "export/huggingface", copy / "training/step-000012"):
+        with pytest.raises(RunError, match="which --update would move away; copy it elsewhere first"):
+            run(copy, overrides={"training.start": str(start)}, update=True)
+    assert digests(copy) == before
+    assert run(copy).done == []
+
+
+def test_a_start_with_another_tokenizer_is_refused(tiny, tiny_run: Path, tmp_path: Path):
+    start = {"training.start": str(tiny_run / "export/huggingface")}
+    other = tiny.with_(**start, **{"corpus.seed": 5})
+    with pytest.raises(TokenizerError, match=r"set tokenizer\.source to .*export/huggingface, too"):
+        run(other, tmp_path / "other", until="training", fresh=True)
+    same = other.with_(**{"tokenizer.source": str(tiny_run / "export/huggingface")})
+    assert run(same, tmp_path / "same", until="training").done[-1] == "training"
 
 
 def test_a_folder_of_something_else_is_left_alone(tiny, tmp_path: Path):

@@ -15,10 +15,15 @@ import yaml
 
 from aurelius.cli.main import main
 from aurelius.config.recipe import Recipe
+from aurelius.corpus import storyteller
 from aurelius.errors import HubError, RecipeError, RunError
 from aurelius.export import card
+from aurelius.parity import remembered
+from aurelius.parity.remembered import check_once
 from aurelius.pipeline.run import run as run_pipeline
 from aurelius.publishing import hub
+from aurelius.publishing.fluency import shares, word_salad
+from aurelius.run_paths import RunPaths
 from tests.conftest import serving
 
 TOKEN = "hf_secretSecretSecretSecret"
@@ -167,6 +172,65 @@ def test_a_dry_run_shows_everything_and_sends_nothing(exported: Path, tmp_path: 
     assert Hub.asked == []
 
 
+def test_only_what_the_export_wrote_is_published(exported: Path, tmp_path: Path, server: str):
+    folder = exported / "export/huggingface"
+    (folder / "notes.txt").write_text("private")
+    (folder / "old").mkdir()
+    (folder / "old/weights.bin").write_text("private")
+    try:
+        done = publish(exported, tmp_path, server, "--dry-run")
+    finally:
+        (folder / "notes.txt").unlink()
+        shutil.rmtree(folder / "old")
+    assert done.returncode == 0, done.stderr
+    assert "nothing was sent" in done.stdout
+    assert "notes.txt" not in done.stdout and "weights.bin" not in done.stdout
+    assert not {p.name for p in (exported / "export/hub").rglob("*")} & {"notes.txt", "weights.bin"}
+
+
+def test_what_was_compared_before_is_not_compared_again(exported: Path, monkeypatch: pytest.MonkeyPatch):
+    (exported / "export/parity.json").unlink(missing_ok=True)
+    first = check_once(exported)
+    monkeypatch.setattr(remembered, "check", lambda *_: pytest.fail("compared again"))
+    assert check_once(exported) == first
+    monkeypatch.setattr(remembered, "check", lambda *_: ([], ["asked"]))
+    monkeypatch.setattr(remembered, "PACKAGES", ("pytest",))
+    assert check_once(exported) == ([], ["asked"]), "other versions"
+    (exported / "export/parity.json").write_text("damaged")
+    assert check_once(exported) == ([], ["asked"])
+    (exported / "export/parity.json").unlink()
+
+
+def test_word_salad_is_named(exported: Path, tmp_path: Path, server: str):
+    done = publish(exported, tmp_path, server)
+    assert "does not write sentences yet" in done.stderr
+    copy = Path(shutil.copytree(exported, tmp_path / "fluent"))
+    report = json.loads((copy / "evaluation/report.json").read_text())
+    for sample, story in zip(report["samples"], storyteller.stories(9, seed=99), strict=False):
+        sample["text"] = story
+    (copy / "evaluation/report.json").write_text(json.dumps(report))
+    # Of 400 training stories; a model may repeat what it read, and still write sentences.
+    held_out, told = shares(
+        [[s["text"] for s in report["samples"]], list(storyteller.stories(50, seed=98))],
+        storyteller.stories(400, seed=1),
+    )
+    assert abs(held_out - told) < 0.1
+    assert word_salad(RunPaths(copy)) is None
+
+
+def test_the_licence_of_the_corpus_changes_the_card_and_nothing_else(exported: Path, tmp_path: Path):
+    copy = Path(shutil.copytree(exported, tmp_path / "tiny"))
+    card_file = copy / "export/huggingface/README.md"
+    files = {p: p.stat().st_mtime_ns for p in copy.rglob("*") if p.is_file() and "export" in p.parts}
+    before = card_file.read_text()
+    done = run_pipeline(copy, overrides={"export.corpus_license": "cc-by-4.0"}).done
+    assert done == []
+    assert card_file.read_text() != before and "cc-by-4.0" in card_file.read_text()
+    changed = {p.relative_to(copy).as_posix() for p, time in files.items() if p.stat().st_mtime_ns != time}
+    assert changed == {"export/huggingface/README.md", "export/huggingface/manifest.json"}
+    assert run_pipeline(copy, verify=True).done == []
+
+
 def test_a_corpus_without_a_stated_licence_gives_a_warning(
     exported: Path, tmp_path: Path, capsys, monkeypatch
 ):
@@ -274,8 +338,9 @@ def test_names_and_runs_that_cannot_be_published(exported: Path, tmp_path: Path)
     for name in ("tales", "a/b/c", "a/b--c", "a/b.git", "aé/b", "a/" + "b" * 200):
         with pytest.raises(RecipeError, match="is not a valid model name on the hub"):
             hub.prepare(exported, name)
-    with pytest.raises(RecipeError, match=r"such as apache-2\.0"):
-        hub.prepare(exported, "someone/tales", "Foo Bar: x")
+    for wrong, words in (("Foo Bar: x", "such as apache"), ("Apache 2.0", "did you mean 'apache-2.0'?")):
+        with pytest.raises(RecipeError, match=words):
+            hub.prepare(exported, "someone/tales", wrong)
     with pytest.raises(RunError, match="has no finished export"):
         hub.prepare(tmp_path, "someone/tales")
 

@@ -86,11 +86,11 @@ def test_a_killed_worker_is_restarted_and_nothing_changes(begun):
             time.sleep(0.01)
         workers = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True)
         os.kill(int(workers.stdout.split()[-1]), signal.SIGKILL)
-        out, err = process.communicate(timeout=280)
+        _, err = process.communicate(timeout=280)
     finally:
         process.kill()
     assert process.returncode == 0, err
-    assert "training resumes from step" in out
+    assert "training resumes from step" in err
     assert weights(straight) == weights(broken)
 
 

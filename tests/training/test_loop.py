@@ -237,7 +237,9 @@ def _tensors(checkpoint: Path):
     return load_file(checkpoint / "model.safetensors").values()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_a_stop_saves_a_checkpoint(tiny, tokens: Path, tmp_path: Path, number: int, code: int):
     recipe = tiny.with_(**{"training.steps": 3000, "training.checkpoint_every": 3000})
     handler = signal.getsignal(number)

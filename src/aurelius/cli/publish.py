@@ -27,6 +27,7 @@ def _act(options: argparse.Namespace) -> None:
     from aurelius.pipeline.run import require_trained, run
     from aurelius.pipeline.run_folder import find_run
     from aurelius.publishing import hub
+    from aurelius.publishing.fluency import word_salad
     from aurelius.run_paths import RunPaths
 
     progress = common.reporter(options)
@@ -39,6 +40,8 @@ def _act(options: argparse.Namespace) -> None:
         except TokenizerError as error:
             progress.note(f"{target.name}: left out, {error}")
     publication = hub.prepare(folder, options.repo, options.license, progress)
+    if problem := word_salad(RunPaths(folder)):
+        progress.warn(problem)
     for line in publication.summary(options.private, options.collection):
         print(line)
     if options.send:

@@ -80,6 +80,9 @@ def deciding(parts: Mapping[str, Any], sections: Mapping[str, type[Section]]) ->
     decided: dict[str, Any] = {}
     for name, values in modern.items():
         section = sections.get(name)
+        owner, _, field = name.partition(".")
+        if field and is_operational(sections[owner], field):
+            continue
         if name == "optimizer" and isinstance(values, dict):
             section = OPTIMIZERS.get(values.get("name", "muon"))
         if section is None or not isinstance(values, dict):

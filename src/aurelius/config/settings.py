@@ -304,7 +304,7 @@ class ExportSettings(Section):
         default=[],
         description="types of the GGUF files; empty: all of F32, F16, Q8_0, Q4_0 that fit the shape",
     )
-    corpus_license: str = Field(
+    corpus_license: str = operational(
         default="",
         pattern=r"^[A-Za-z0-9.-]*$",
         description="licence of the corpus for the model card, in the hub's spelling (cc-by-4.0); empty: as "

@@ -42,6 +42,8 @@ def build(recipe: Recipe, run: Path, out: Path, *, device: str = "auto", progres
         "documents": "the run's own held-out stories, cleaned (corpus/valid.parquet)",
         "documentwise": measure(model, documents, progress).as_json(),
         "packed": packed.as_json() if packed else None,
-        "samples": [{"prompt": p, "seed": 0, "text": p + "".join(generate(model, p))} for p in PROMPTS],
+        "samples": [
+            {"prompt": p, "seed": 0, "text": p + "".join(generate(model, p, seed=0))} for p in PROMPTS
+        ],
     }
     write_json(out / "report.json", report)

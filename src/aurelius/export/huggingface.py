@@ -31,11 +31,17 @@ def write(recipe: Recipe, run: Path, out: Path) -> None:
     write_bytes(out / "tokenizer.json", published_tokenizer(paths.tokenizer_file.read_bytes(), tokenizer))
     if not spm.problem(tokenizer):
         write_bytes(out / "tokenizer.model", spm.sentencepiece_model(tokenizer))
-    generation = generation_config(recipe, special)
     write_json(out / "config.json", config(recipe, special))
-    write_json(out / "generation_config.json", generation)
+    write_json(out / "generation_config.json", generation_config(recipe, special))
     write_json(out / "tokenizer_config.json", tokenizer_config(recipe, special, tokenizer))
-    write_bytes(out / "README.md", card(recipe, run, generation, special).encode())
+    write_card(recipe, run, out)
+
+
+def write_card(recipe: Recipe, run: Path, out: Path) -> str:
+    """Write the model card alone; return the name of its file."""
+    special = SpecialTokens.read(RunPaths(run).tokenizer)
+    write_bytes(out / "README.md", card(recipe, run, generation_config(recipe, special), special).encode())
+    return "README.md"
 
 
 def config(recipe: Recipe, special: SpecialTokens = OURS) -> dict[str, Any]:

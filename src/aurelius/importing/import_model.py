@@ -17,7 +17,7 @@ from aurelius.errors import ModelError, RecipeError, RunError
 from aurelius.files import read_json, write_bytes
 from aurelius.importing import llama2c
 from aurelius.inference.sampling import sampling_of
-from aurelius.model.hf_folder import WEIGHTS, LlamaFolder
+from aurelius.model.hf_folder import INDEX, WEIGHTS, LlamaFolder, weight_files
 from aurelius.pipeline import run as pipeline
 from aurelius.progress import SILENT, Progress
 from aurelius.run_paths import RECIPE
@@ -91,7 +91,9 @@ def _copied(source: Path, tokenizer: Path | None, inside: Path) -> LlamaFolder:
         raise ModelError(f"{source} lacks {', '.join(missing)}")
     folder = LlamaFolder.read(source)
     inside.mkdir(parents=True)
-    for file in (*REQUIRED, *OPTIONAL):
+    index = WEIGHTS + INDEX
+    shards = [path.name for path in weight_files(source / WEIGHTS)]
+    for file in (*REQUIRED, *OPTIONAL, index, *shards):
         if (source / file).is_file():
             shutil.copyfile(source / file, inside / file)
     return folder

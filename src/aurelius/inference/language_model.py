@@ -3,11 +3,13 @@
 Shapes: B batch, T positions, V vocabulary.
 """
 
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 from torch import Tensor
 
 from aurelius.config.settings import GenerationSettings as Sampling
+from aurelius.errors import ModelError
 
 
 class LanguageModel(Protocol):
@@ -53,3 +55,16 @@ class LanguageModel(Protocol):
     def next_token_logits(self, ids: list[int], cache: Any) -> Tensor:
         """Append ids to those in the cache; return the next token's float32 logits [V], on the CPU."""
         ...
+
+
+def check_special(ids: Iterable[int | None], vocab_size: int, where: str) -> None:
+    """Refuse special ids that a model's vocabulary does not have.
+
+    Raises:
+        ModelError: an id is beyond the vocabulary; the message says ``where`` it was found.
+    """
+    if wrong := [i for i in ids if i is not None and not 0 <= i < vocab_size]:
+        raise ModelError(
+            f"{where} names the special token {wrong[0]}, but the model has only {vocab_size} tokens; this "
+            "tokenizer does not belong to this model"
+        )

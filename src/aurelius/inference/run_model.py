@@ -9,6 +9,7 @@ from aurelius import device as devices
 from aurelius.config.recipe import Recipe
 from aurelius.config.settings import GenerationSettings as Sampling
 from aurelius.errors import ModelError
+from aurelius.inference.language_model import check_special
 from aurelius.model.checkpoint_folder import load_model, newest_checkpoint
 from aurelius.model.llama import KVCache, Llama
 from aurelius.run_paths import RunPaths
@@ -22,7 +23,8 @@ class RunModel:
     def __init__(self, model: Llama, tokenizer_file: Path, name: str, sampling: Sampling | None = None):
         self.model, self.name = model.eval(), name
         self.sampling = sampling or Sampling()
-        self.tokenizer = load(tokenizer_file)
+        self.tokenizer, self._parsing = load(tokenizer_file), load(tokenizer_file)
+        self.tokenizer.encode_special_tokens, self._parsing.encode_special_tokens = True, False
         self.context, self.vocab_size = model.shape.context, model.vocab_size
         self.parameters = sum(p.numel() for p in model.parameters())
         special = SpecialTokens.read(tokenizer_file.parent)
@@ -32,6 +34,7 @@ class RunModel:
         size = self.tokenizer.get_vocab_size()
         if size != self.vocab_size:
             raise ModelError(f"{tokenizer_file} has {size} tokens, the model {self.vocab_size}")
+        check_special([*self.prefix, self.end, self.unknown], self.vocab_size, str(tokenizer_file.parent))
 
     @classmethod
     def open(cls, run: Path, device: str = "auto") -> "RunModel":
@@ -49,8 +52,8 @@ class RunModel:
 
     def encode(self, text: str, parse_special: bool = False) -> list[int]:
         """See `LanguageModel`."""
-        self.tokenizer.encode_special_tokens = not parse_special
-        return self.tokenizer.encode(check_text(text), add_special_tokens=False).ids
+        tokenizer = self._parsing if parse_special else self.tokenizer
+        return tokenizer.encode(check_text(text), add_special_tokens=False).ids
 
     def decode(self, ids: list[int]) -> str:
         """See `LanguageModel`."""

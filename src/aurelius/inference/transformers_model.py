@@ -7,6 +7,7 @@ from torch import Tensor
 
 from aurelius import device as devices
 from aurelius.errors import HubError, ModelError, first_line, some
+from aurelius.inference.language_model import check_special
 from aurelius.inference.sampling import sampling_of
 from aurelius.tokenizer.load import check_text
 
@@ -67,6 +68,7 @@ class TransformersModel:
             begin = (self.tokenizer.bos_token_id, self.end)
             self.prefix = [i for i in begin if i is not None][:1]
         self.suppressed = sorted(special - {self.end})
+        check_special([*self.prefix, self.end, self.unknown, *self.suppressed], self.vocab_size, source)
         self.sampling = sampling_of(
             self.model.generation_config.to_dict(), f"{source}: generation_config.json"
         )

@@ -17,6 +17,7 @@ from aurelius.model.weight_names import EMBEDDING, HEAD, weight_shapes
 from aurelius.tokenizer.load import load
 
 WEIGHTS = "model.safetensors"
+INDEX = ".index.json"  # what a sharded file's name is followed by
 FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
 # What a configuration must say if it says anything: our Llama, and so its exports, supports nothing else.
 FIXED = {
@@ -74,15 +75,37 @@ class LlamaFolder:
 
 
 def read_weights(file: Path) -> dict[str, NDArray[np.float32]]:
-    """Return the tensors of a safetensors file in float32.
+    """Return the tensors of a safetensors file in float32, or those of its shards.
 
     Raises:
-        ModelError: it is missing, damaged, sharded, or holds a value that is not finite.
+        ModelError: a file is missing, damaged, or holds a value that is not finite.
     """
-    if not file.exists() and file.with_name(file.name + ".index.json").exists():
-        raise ModelError(
-            f"{file} is sharded; save the model in one file: save_pretrained(max_shard_size=...)"
-        )
+    weights: dict[str, NDArray[np.float32]] = {}
+    for part in weight_files(file):
+        weights |= _read_tensors(part)
+    return weights
+
+
+def weight_files(file: Path) -> list[Path]:
+    """Return a weights file, or the shards that its index names in its place.
+
+    Raises:
+        ModelError: the index is damaged.
+        RunError: the index cannot be read.
+    """
+    index = file.with_name(file.name + INDEX)
+    if file.exists() or not index.exists():
+        return [file]
+    try:
+        names = sorted(set(read_json(index)["weight_map"].values()))
+    except (KeyError, TypeError, AttributeError):
+        raise ModelError(f"{index} is not an index of shards: it has no weight_map") from None
+    if wrong := [name for name in names if name != Path(name).name]:
+        raise ModelError(f"{index} names {wrong[0]}, which is not a file next to it")
+    return [file.with_name(name) for name in names]
+
+
+def _read_tensors(file: Path) -> dict[str, NDArray[np.float32]]:
     try:
         tensors = deserialize(file.read_bytes())
     except (OSError, SafetensorError) as error:

@@ -160,17 +160,18 @@ class Llama(nn.Module):
         x = self.model.embed_tokens(ids)
         if torch.is_autocast_enabled(x.device.type):  # half the memory traffic of a float32 residual stream
             x = x.to(torch.get_autocast_dtype(x.device.type))
-        mask = self._mask(ids, x, past, begin)
+        # The kernels for training on a CPU do not fill a cache.
+        mask = self._mask(ids, x, past, begin, fused=cache is None)
         for number, layer in enumerate(self.model.layers):
             x = layer(x, rope, mask, cache, number)
         if cache is not None:
             cache.advance(T)
         return self.model.norm(x)
 
-    def _mask(self, ids: Tensor, x: Tensor, past: int, begin: int | None) -> Mask:
+    def _mask(self, ids: Tensor, x: Tensor, past: int, begin: int | None, fused: bool) -> Mask:
         B, T = ids.shape
         story = None if begin is None else story_numbers(ids, begin)
-        if not past and cpu_kernels.applies(x):
+        if fused and cpu_kernels.applies(x):
             return cpu_kernels.spans(B, T, self.shape.kv_heads, story)
         if story is not None and torch.compiler.is_compiling() and self.shape.head_dim >= FLEX_HEAD_DIM:
 

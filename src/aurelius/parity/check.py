@@ -121,7 +121,6 @@ def own_answers(model: RunModel, task: Task) -> Answers:
     """Return what the model itself computes."""
     logits = [model.logits(torch.tensor([ids]))[0].numpy() for ids in task.sequences]
     greedy = [_greedy(model, opening, task.max_new_tokens) for opening in task.openings]
-    model.tokenizer.encode_special_tokens = True
     ids = [model.tokenizer.encode(text).ids for text in task.texts]  # with the prefix that the file adds
     return Answers("", logits, ids, greedy)
 

@@ -109,6 +109,8 @@ def compare_greedy(
         same, gap = _divergence(story, own, model, opening)
         if gap is not None:
             text = f"diverges at token {before + same} of {total} (gap of the two likeliest {gap:.0e})"
+            if gap == math.inf:
+                text = f"goes on after the end of the story at token {before + same} of {total}"
             divergences.append((gap <= tie, text))
         before += len(own)
     good, text = min(divergences, key=lambda each: each[0], default=(True, f"identical, {total}"))
@@ -118,8 +120,13 @@ def compare_greedy(
 def _divergence(
     story: list[int], own: list[int], model: RunModel, opening: list[int]
 ) -> tuple[int, float | None]:
-    """Return how many tokens are the same, and the gap between the two likeliest next ones if one differs."""
+    """Return how many tokens are the same, and the gap between the two likeliest next ones if one differs.
+
+    The gap is infinite if the story goes on where it should end.
+    """
     same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(story, own, strict=False)))
+    if same == len(own) < len(story) and own[-1] == model.end:
+        return same, math.inf
     # A runtime may leave the end token out of what it returns.
     if same == len(own) or (same == len(story) == len(own) - 1 and own[-1] == model.end):
         return same, None

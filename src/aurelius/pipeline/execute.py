@@ -52,7 +52,8 @@ def _mismatch(stage: Stage, recipe: Recipe, run: RunPaths, manifest: Manifest, v
     if recorded != now:
         parts = [name for name in now if recorded.get(name) != now[name]]
         return f"{folder} was made with another recipe than {run.folder / RECIPE} (its {', '.join(parts)})"
-    if manifest.inputs != inputs_of(stage, run):
+    recorded_inputs = {name: digest for name, digest in manifest.inputs.items() if _is_read(name)}
+    if recorded_inputs != inputs_of(stage, run):
         return f"{folder} was made from other artifacts than those next to it"
     return None
 
@@ -66,7 +67,12 @@ def inputs_of(stage: Stage, run: RunPaths) -> dict[str, str]:
         if manifest is None:
             raise RunError(f"{folder / MANIFEST} went missing while {stage.name} was running")
         hashes |= {f"{name}/{file}": entry.sha256 for file, entry in manifest.outputs.items()}
-    return hashes
+    return {name: digest for name, digest in hashes.items() if _is_read(name)}
+
+
+def _is_read(name: str) -> bool:
+    """Whether later stages read an artifact: all but the model card, which may be written again."""
+    return not name.endswith("/README.md")
 
 
 def do(stage: Stage, job: Job) -> None:
@@ -91,3 +97,15 @@ def do(stage: Stage, job: Job) -> None:
         seconds=round(seconds, 3),
     ).write(out)
     job.progress.note(f"{stage.name}: done in {seconds:.1f} s")
+
+
+def refresh(stage: Stage, job: Job) -> None:
+    """Let a finished stage write again what depends on operational fields of the recipe, if they changed."""
+    out, part = job.run.folder / stage.folder, stage.part(job.recipe)
+    manifest = Manifest.read(out)
+    if stage.refresh is None or manifest is None or manifest.recipe == part:
+        return
+    names = stage.refresh(replace(job, out=out))
+    entries = {name: Entry.of(out / name) for name in names}
+    replace(manifest, recipe=part, outputs=manifest.outputs | entries).write(out)
+    job.progress.note(f"{stage.name}: wrote {', '.join(names)} again")

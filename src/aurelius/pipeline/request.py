@@ -98,10 +98,19 @@ def _supersede(
     affected = with_following([stage.name for stage in STAGES if any(map(stage.reads, changed))])
     begun = [name for name in affected if stages.has_begun(run, name)]
     for source in (requested.tokenizer.source, requested.training.start):
-        if source and not (model := run.folder / source).is_dir():  # before anything is set aside
+        if not source:
+            continue
+        model = run.folder / source
+        if not model.is_dir():  # before anything is set aside
             raise RunError(
                 f"{model} does not exist; tokenizer.source and training.start must be model folders"
             )
+        for name in begun if update else ():
+            if model.resolve().is_relative_to((run.folder / stages.folder(name)).resolve()):
+                raise RunError(
+                    f"{model} belongs to this run's stage {name}, which --update would move away; copy it "
+                    "elsewhere first, or train in another folder with --out"
+                )
     if begun and not update:
         fields = ", ".join(f"{key} is {before.get(key)!r} there and {now[key]!r} here" for key in changed)
         raise RunError(

@@ -5,6 +5,7 @@ training, resumed. One that no longer matches is refused, or, with ``update``, s
 """
 
 import errno
+import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,11 +15,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from aurelius.config.recipe import Recipe
-from aurelius.errors import RunError, StorageError, suggest
+from aurelius.errors import AureliusError, RunError, StorageError, suggest
 from aurelius.export import registry
 from aurelius.files import write_bytes
 from aurelius.pipeline import stages
-from aurelius.pipeline.execute import do, is_done
+from aurelius.pipeline.execute import do, is_done, refresh
 from aurelius.pipeline.manifest import Manifest
 from aurelius.pipeline.request import reconcile, resolve
 from aurelius.pipeline.run_folder import RunFolder
@@ -96,6 +97,7 @@ def run(
             done: list[str] = []
             for stage in wanted:
                 if is_done(stage, job.recipe, paths, update, verify, progress):
+                    refresh(stage, job)
                     continue
                 if stage.name == "training":
                     job = replace(job, recipe=resolve_minutes(job))
@@ -160,17 +162,38 @@ def resolve_minutes(job: Job, processes: int = 1) -> Recipe:
 
 @contextmanager
 def locked(run: RunPaths) -> Iterator[None]:
-    """Keep other processes out of a run folder while this one works in it."""
-    folder = run.folder
+    """Keep other processes out of a run folder while this one works in it.
+
+    A folder that is made here is removed if the work is refused before it has begun. In one that cannot be
+    written nobody can work, so it needs no lock: a finished run may be read-only.
+    """
+    folder, existed = run.folder, run.folder.exists()
     if folder.is_file():
         raise RunError(f"{folder} is a file, but a run is a folder: choose another with --out")
     if not run.is_run and folder.is_dir() and any(path != run.lock for path in folder.iterdir()):
         raise RunError(f"{folder} is neither empty nor a run (no {RECIPE}); choose another with --out")
     folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(run.lock, timeout=0)
     try:
-        with FileLock(run.lock, timeout=0):
-            yield
+        lock.acquire()
     except Timeout:
         raise RunError(
             f"another aurelius process is working in {folder}; wait for it, or choose another folder"
         ) from None
+    except OSError as error:
+        if not run.is_run or error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+    try:
+        yield
+    except AureliusError:
+        if not existed and _is_untouched(run):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    finally:
+        lock.release()
+
+
+def _is_untouched(run: RunPaths) -> bool:
+    """Whether a run folder holds nothing but its recipe and the plan of a corpus that could not be read."""
+    allowed = {run.recipe_file, run.lock, run.corpus / "work" / "plan.json"}
+    return all(path in allowed for path in run.folder.rglob("*") if not path.is_dir())

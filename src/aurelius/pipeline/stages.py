@@ -66,16 +66,28 @@ def _tokens(job: Job) -> None:
 def _training(job: Job) -> list[Path]:
     train(job)
     start = job.located.training.start
-    files = [Path(start) / name for name in ("config.json", "model.safetensors")] if start else []
+    if not start:
+        return []
+    from aurelius.model.hf_folder import WEIGHTS, weight_files
+
+    files = [Path(start) / "config.json", *weight_files(Path(start) / WEIGHTS)]
     return [file for file in files if file.exists()]
 
 
 def train(job: Job) -> None:
-    """Train, in this process alone or as one of several."""
+    """Train, in this process alone or as one of several.
+
+    Raises:
+        TokenizerError: the weights to start from have another tokenizer.
+    """
+    from aurelius.tokenizer.load import check_same
     from aurelius.training import loop
 
+    recipe = job.located
+    if recipe.training.start:
+        check_same(job.run.tokenizer_file, Path(recipe.training.start) / "tokenizer.json")
     loop.train(
-        job.located,
+        recipe,
         job.run.tokens,
         job.out,
         device=job.device,
@@ -97,6 +109,12 @@ def _export(job: Job) -> None:
     huggingface.write(job.recipe, job.run.folder, job.out)
 
 
+def _export_card(job: Job) -> list[str]:
+    from aurelius.export import huggingface
+
+    return [huggingface.write_card(job.recipe, job.run.folder, job.out)]
+
+
 def _write_target(target: Target, job: Job) -> None:
     target.write(job.recipe, job.run.huggingface, job.out, job.progress)
 
@@ -113,6 +131,7 @@ class Stage:
     path: str = ""  # of its folder in the run, if that is not its name
     optional: bool = False  # done only on request
     shared: bool = False  # may be taken over from a run next to this one
+    refresh: Callable[[Job], list[str]] | None = None  # writes what operational fields change; names files
 
     @property
     def folder(self) -> str:
@@ -144,10 +163,11 @@ STAGES = (
     Stage("evaluation", ("evaluation", "generation"), ("corpus", "tokenizer", "training"), _evaluation),
     Stage(
         "export",
-        ("name", "model", "generation"),
+        ("name", "model", "generation", "export.corpus_license"),
         ("corpus", "tokenizer", "training", "evaluation"),
         _export,
         path="export/huggingface",
+        refresh=_export_card,
     ),
     *(
         Stage(
@@ -168,12 +188,14 @@ def wanted(until: str, to: Collection[str] = ()) -> list[Stage]:
     """Return the stages up to ``until``, and the optional ones among ``to``.
 
     Raises:
-        RunError: there is no such stage or target.
+        RunError: there is no such stage or target, or targets are asked for without the stage before them.
     """
     if until not in NAMES:
         raise RunError(f"there is no stage '{until}'; the stages are {', '.join(NAMES)}")
     if unknown := [name for name in to if name not in registry.NAMES]:
         raise RunError(f"there is no target '{unknown[0]}'; the targets are {', '.join(registry.NAMES)}")
+    if to and until != NAMES[-1]:
+        raise RunError(f"'{next(iter(to))}' is written after the last stage, so until='{until}' rules it out")
     return [s for s in STAGES if (s.name in to if s.optional else NAMES.index(s.name) <= NAMES.index(until))]
 
 

@@ -4,7 +4,6 @@ The repository is first laid out in ``export/hub`` of the run; only `send` lets 
 """
 
 import os
-import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,18 +14,17 @@ from aurelius.config.recipe import Recipe
 from aurelius.errors import HubError, RecipeError, RunError, first_line, suggest
 from aurelius.export.card import UNSTATED, card, corpus_licences
 from aurelius.export.huggingface import generation_config
-from aurelius.export.registry import targets
+from aurelius.export.registry import BASE, targets
 from aurelius.files import read_json, write_bytes
-from aurelius.parity.check import check
 from aurelius.parity.compare import Comparison, problems_of
+from aurelius.parity.remembered import check_once
 from aurelius.parity.runtime import finished_files
-from aurelius.pipeline.manifest import MANIFEST
 from aurelius.progress import SILENT, Progress
+from aurelius.publishing.licences import check_licence
 from aurelius.retry import with_retries
 from aurelius.run_paths import RunPaths
 from aurelius.special_tokens import SpecialTokens
 
-LICENSE = re.compile(r"[a-z0-9][a-z0-9.-]*")
 T = TypeVar("T")
 
 
@@ -74,7 +72,7 @@ def check_names(repo: str, license: str = "") -> None:
     """Refuse names that the hub would refuse.
 
     Raises:
-        RecipeError: ``repo`` is not an ``owner/name``, or ``license`` is not in the hub's spelling.
+        RecipeError: ``repo`` is not an ``owner/name``, or the hub does not know the licence.
     """
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
@@ -85,10 +83,8 @@ def check_names(repo: str, license: str = "") -> None:
             raise HFValidationError("give owner/name")
     except HFValidationError as error:
         raise RecipeError(f"'{repo}' is not a valid model name on the hub: {first_line(error)}") from None
-    if license and not LICENSE.fullmatch(license):
-        raise RecipeError(
-            f"'{license}' is not a licence in the hub's spelling, such as apache-2.0, mit or cc0-1.0"
-        )
+    if license:
+        check_licence(license)
 
 
 def prepare(run: Path, repo: str, license: str = "", progress: Progress = SILENT) -> Publication:
@@ -105,7 +101,7 @@ def prepare(run: Path, repo: str, license: str = "", progress: Progress = SILENT
         RunError: the run is not exported, or a runtime disagrees with it.
     """
     check_names(repo, license)
-    comparisons, skipped = check(run, progress)
+    comparisons, skipped = check_once(run, progress)
     if problems := problems_of(comparisons):
         raise RunError(f"{run} is not published, because its exports disagree: {'; '.join(problems)}")
     for reason in skipped:
@@ -118,8 +114,8 @@ def assemble(run: Path, comparisons: list[Comparison], repo: str, license: str) 
     recipe, paths = Recipe.load(run), RunPaths(run)
     out = paths.export("hub")
     shutil.rmtree(out, ignore_errors=True)
-    base = [path for path in paths.huggingface.iterdir() if path.name not in (MANIFEST, "README.md")]
-    sources = {path.name: path for path in base}
+    base = finished_files(run, BASE)  # what the export wrote, not what else lies in its folder
+    sources = {path.name: path for path in base if path.name != "README.md"}
     for target in targets():
         for path in finished_files(run, target.name):
             if name := target.published_as(path.name):

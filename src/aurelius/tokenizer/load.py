@@ -64,3 +64,18 @@ def special_tokens_of(config: dict[str, Any], tokenizer: Tokenizer, where: str) 
     lead, unknown = tokenizer.token_to_id("<sink>"), tokenizer.token_to_id("<unk>")
     begin = ids["bos_token_id"]
     return SpecialTokens(begin, ids["eos_token_id"], begin if lead is None else lead, unknown)
+
+
+def check_same(own: Path, other: Path) -> None:
+    """Refuse to start from the weights of a model with another vocabulary: its embeddings mean other tokens.
+
+    Raises:
+        TokenizerError: a token has another id, or only one tokenizer has it.
+    """
+    ids, others = load(own).get_vocab(), load(other).get_vocab()
+    tokens = ids.keys() | others.keys()
+    if different := sorted(token for token in tokens if ids.get(token) != others.get(token)):
+        raise TokenizerError(
+            f"{other} is another tokenizer ({len(different):,} tokens differ, such as {different[0]!r}), "
+            f"so training cannot start from its model; set tokenizer.source to {other.parent}, too"
+        )
