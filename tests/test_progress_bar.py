@@ -1,5 +1,6 @@
 """What people see of long work, in terminals of several widths and in logs."""
 
+import importlib.util
 import io
 
 import pytest
@@ -38,6 +39,15 @@ def test_python_shows_a_bar_only_where_somebody_watches(monkeypatch: pytest.Monk
     assert progress_bar.if_watched() is SILENT is aurelius.SILENT
     monkeypatch.setenv("FORCE_COLOR", "1")  # as a terminal, to rich
     assert isinstance(progress_bar.if_watched(), LiveProgress)
+
+
+@pytest.mark.parametrize(("widgets", "expected"), [(object(), LiveProgress), (None, PlainProgress)])
+def test_a_notebook_without_widgets_gets_lines(monkeypatch: pytest.MonkeyPatch, widgets, expected: type):
+    """Rich draws its bar with ipywidgets; without them it would warn and leave empty outputs."""
+    monkeypatch.setattr(progress_bar, "Console", lambda **_: Console(force_jupyter=True))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: widgets)
+    for make in (progress_bar.on_stderr, progress_bar.if_watched):
+        assert type(make()) is expected
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What people see of long work: a live progress bar in a terminal or notebook, plain lines elsewhere."""
 
+import importlib.util
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,17 +21,18 @@ REFRESH = 0.1  # seconds between updates of a bar
 def on_stderr() -> Progress:
     """Return a reporter: a live bar if standard error is a terminal or a notebook, plain lines elsewhere."""
     console = Console(stderr=True)
-    return LiveProgress(console) if _is_live(console) else PlainProgress(console)
+    return _watched(console) or PlainProgress(console)
 
 
 def if_watched() -> Progress:
-    """Return a reporter with a live bar in a terminal or notebook, and a silent one where nobody watches."""
-    console = Console(stderr=True)
-    return LiveProgress(console) if _is_live(console) else SILENT
+    """Return a reporter that shows progress in a terminal or notebook, and is silent elsewhere."""
+    return _watched(Console(stderr=True)) or SILENT
 
 
-def _is_live(console: Console) -> bool:
-    return console.is_terminal or console.is_jupyter
+def _watched(console: Console) -> Progress | None:
+    if console.is_jupyter and not importlib.util.find_spec("ipywidgets"):  # which rich needs for a bar
+        return PlainProgress(console)
+    return LiveProgress(console) if console.is_terminal or console.is_jupyter else None
 
 
 def rate(per_second: float) -> str:

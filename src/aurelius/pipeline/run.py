@@ -152,9 +152,9 @@ def resolve_minutes(job: Job, processes: int = 1) -> Recipe:
         return recipe
     from aurelius.training.timing import resolve_steps
 
-    job.progress.note(f"timing some steps, to see how many fit in {recipe.training.minutes:g} minutes")
+    job.progress.note(f"timing some steps, to see how many fit in {recipe.training.minutes:g} min")
     steps = resolve_steps(recipe, job.run.tokens, job.device, processes, job.auto_batch)
-    job.progress.note(f"{recipe.training.minutes:g} minutes are {steps} steps on this machine")
+    job.progress.note(f"this machine does {steps} steps in {recipe.training.minutes:g} min")
     resolved = recipe.with_(**{"training.steps": steps})
     write_bytes(job.run.recipe_file, resolved.to_toml().encode())
     return resolved
