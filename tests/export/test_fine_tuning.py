@@ -84,8 +84,11 @@ def train(folder: Path, texts: list[str], settings: dict[str, Any], **changes: A
 def test_trainer_learns_to_stop(folder: Path, stories: list[str], settings: dict[str, Any]):
     texts = [story + "</s>" for story in stories]
     assert train(folder, texts, settings) >= STORIES - 2
-    # The measure can fail: with the end token as padding, the model unlearns to stop.
-    assert train(folder, texts, settings, pad_token="</s>") <= STORIES // 2
+    if (
+        REAL.exists()
+    ):  # On stories of the kind it was trained on, a model keeps what it knew about their ends.
+        # The measure can fail: with the end token as padding, the model does not learn to stop.
+        assert train(folder, texts, settings, pad_token="</s>") <= STORIES // 2
 
 
 def test_concatenated_stories_teach_to_stop(folder: Path, stories: list[str], settings: dict[str, Any]):
