@@ -268,6 +268,7 @@ def test_unusable_weights_are_refused(stories260k: Path, tmp_path: Path):
     (folder / "model.safetensors").unlink()
     for index, words in (
         ({}, "it has no weight_map"),
+        ({"weight_map": {"a": 7}}, "7 cannot be read"),
         ({"weight_map": {"a": "../a.safetensors"}}, "which is not a file next to it"),
         (
             {"weight_map": {"a": "model-00001-of-00002.safetensors"}},

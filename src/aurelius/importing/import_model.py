@@ -91,9 +91,8 @@ def _copied(source: Path, tokenizer: Path | None, inside: Path) -> LlamaFolder:
         raise ModelError(f"{source} lacks {', '.join(missing)}")
     folder = LlamaFolder.read(source)
     inside.mkdir(parents=True)
-    index = WEIGHTS + INDEX
     shards = [path.name for path in weight_files(source / WEIGHTS)]
-    for file in (*REQUIRED, *OPTIONAL, index, *shards):
+    for file in (*REQUIRED, *OPTIONAL, INDEX, *shards):
         if (source / file).is_file():
             shutil.copyfile(source / file, inside / file)
     return folder

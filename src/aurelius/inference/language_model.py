@@ -66,5 +66,5 @@ def check_special(ids: Iterable[int | None], vocab_size: int, where: str) -> Non
     if wrong := [i for i in ids if i is not None and not 0 <= i < vocab_size]:
         raise ModelError(
             f"{where} names the special token {wrong[0]}, but the model has only {vocab_size} tokens; this "
-            "tokenizer does not belong to this model"
+            "tokenizer does not belong to this model: use the one it was trained with"
         )

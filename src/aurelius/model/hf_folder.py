@@ -17,7 +17,7 @@ from aurelius.model.weight_names import EMBEDDING, HEAD, weight_shapes
 from aurelius.tokenizer.load import load
 
 WEIGHTS = "model.safetensors"
-INDEX = ".index.json"  # what a sharded file's name is followed by
+INDEX = "model.safetensors.index.json"  # of sharded weights: which tensor is in which file
 FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
 # What a configuration must say if it says anything: our Llama, and so its exports, supports nothing else.
 FIXED = {
@@ -93,11 +93,11 @@ def weight_files(file: Path) -> list[Path]:
         ModelError: the index is damaged.
         RunError: the index cannot be read.
     """
-    index = file.with_name(file.name + INDEX)
+    index = file.with_name(INDEX)
     if file.exists() or not index.exists():
         return [file]
     try:
-        names = sorted(set(read_json(index)["weight_map"].values()))
+        names = sorted({str(name) for name in read_json(index)["weight_map"].values()})
     except (KeyError, TypeError, AttributeError):
         raise ModelError(f"{index} is not an index of shards: it has no weight_map") from None
     if wrong := [name for name in names if name != Path(name).name]:

@@ -108,9 +108,11 @@ def compare_greedy(
     for story, own, opening in zip(stories, expected, openings, strict=True):
         same, gap = _divergence(story, own, model, opening)
         if gap is not None:
-            text = f"diverges at token {before + same} of {total} (gap of the two likeliest {gap:.0e})"
-            if gap == math.inf:
-                text = f"goes on after the end of the story at token {before + same} of {total}"
+            text = (
+                f"goes on after the end of the story at token {before + same} of {total}"
+                if gap == math.inf
+                else f"diverges at token {before + same} of {total} (gap of the two likeliest {gap:.0e})"
+            )
             divergences.append((gap <= tie, text))
         before += len(own)
     good, text = min(divergences, key=lambda each: each[0], default=(True, f"identical, {total}"))

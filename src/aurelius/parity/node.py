@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from aurelius.errors import ModelError
+from aurelius.files import read_json
 from aurelius.parity.runtime import THREADS, Answers, Task
 
 TIMEOUT = 1800  # seconds
@@ -31,6 +32,12 @@ def find_folder(package: str) -> Path | None:
     """
     here = Path(os.environ.get("AURELIUS_NODE", ".")).absolute()
     return next((up for up in (here, *here.parents) if (up / "node_modules" / package).is_dir()), None)
+
+
+def installed_version(package: str) -> str:
+    """Return the version of an installed package, or ""."""
+    folder = find_folder(package)
+    return str(read_json(folder / "node_modules" / package / "package.json")["version"]) if folder else ""
 
 
 def answer(package: str, script: Path, options: dict[str, Any], task: Task) -> Answers:

@@ -3,36 +3,35 @@
 import hashlib
 import json
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from aurelius import __version__
 from aurelius.errors import RunError
-from aurelius.files import read_json, write_json
+from aurelius.export.registry import BASE, targets
+from aurelius.files import read_json, sha256, write_json
+from aurelius.parity import node
 from aurelius.parity.check import check
 from aurelius.parity.compare import Comparison, problems_of
 from aurelius.parity.registry import find_runtimes
-from aurelius.parity.runtime import Runtime
-from aurelius.pipeline.manifest import Manifest
+from aurelius.parity.runtime import Runtime, finished_files
+from aurelius.parity.runtimes import llama_cpp, transformers_js
 from aurelius.progress import SILENT, Progress
-from aurelius.run_paths import MANIFEST, RunPaths
+from aurelius.run_paths import RunPaths
+from aurelius.versions import PACKAGES, versions
 
 FILE = "parity.json"
-PACKAGES = ("numpy", "torch", "transformers", "tokenizers", "onnxruntime", "llama-cpp-python")
 
 
 def check_once(run: Path, progress: Progress = SILENT) -> tuple[list[Comparison], list[str]]:
     """Return what `check` returns; what it found is kept in ``export/parity.json`` as long as it is valid.
 
-    It is valid for the same exported files, versions of packages and installed runtimes, and only if nothing
-    was out of tolerance.
+    It is valid for the same contents of the exported files, versions of packages and installed runtimes, and
+    only if nothing was out of tolerance.
 
     Raises:
         RunError, ModelError: as `check`.
     """
-    paths = RunPaths(run)
-    file, key = paths.export(FILE), _key(paths)
+    file, key = RunPaths(run).export(FILE), _key(run)
     if (known := _read(file)) and known["key"] == key:
         progress.note("the runtimes were compared before, with the same files and versions")
         return [_comparison(run, row) for row in known["comparisons"]], known["skipped"]
@@ -57,22 +56,15 @@ def _comparison(run: Path, row: dict[str, Any]) -> Comparison:
     return Comparison(**row | {"path": run / row["path"], "ids": ids, "problems": tuple(row["problems"])})
 
 
-def _key(run: RunPaths) -> str:
+def _key(run: Path) -> str:
     """Return a hash of everything that the comparison depends on."""
+    written = [path for name in (BASE, *(t.name for t in targets())) for path in finished_files(run, name)]
     files = {
-        f"{folder.name}/{name}": entry.sha256
-        for folder in sorted(path.parent for path in run.huggingface.parent.glob(f"*/{MANIFEST}"))
-        if (manifest := Manifest.read(folder))
-        for name, entry in manifest.outputs.items()
-        if name != "README.md"
+        path.relative_to(run).as_posix(): sha256(path)  # not the manifest's: a file may be damaged since
+        for path in written
+        if path.name != "README.md" and path.exists()
     }
-    found = [f"{r.name} {r.kind}" if isinstance(r, Runtime) else r for r in find_runtimes(run.folder)]
-    versions = {"aurelius": __version__} | {name: _version(name) for name in PACKAGES}
-    return hashlib.sha256(json.dumps([files, found, versions], sort_keys=True).encode()).hexdigest()
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
+    runtimes = [f"{r.name} {r.kind}" if isinstance(r, Runtime) else r for r in find_runtimes(run)]
+    scripts = {each.PACKAGE: node.installed_version(each.PACKAGE) for each in (llama_cpp, transformers_js)}
+    packages = versions((*PACKAGES, "onnxruntime")) | scripts
+    return hashlib.sha256(json.dumps([files, runtimes, packages], sort_keys=True).encode()).hexdigest()

@@ -101,9 +101,14 @@ def do(stage: Stage, job: Job) -> None:
 
 def refresh(stage: Stage, job: Job) -> None:
     """Let a finished stage write again what depends on operational fields of the recipe, if they changed."""
+    if stage.refresh is None:
+        return
     out, part = job.run.folder / stage.folder, stage.part(job.recipe)
     manifest = Manifest.read(out)
-    if stage.refresh is None or manifest is None or manifest.recipe == part:
+    if manifest is None:
+        return
+    recorded = part | manifest.recipe  # an older version did not record all; what it wrote is left as it is
+    if all(recorded[key] == part[key] for key in part if "." in key):
         return
     names = stage.refresh(replace(job, out=out))
     entries = {name: Entry.of(out / name) for name in names}

@@ -195,7 +195,10 @@ def wanted(until: str, to: Collection[str] = ()) -> list[Stage]:
     if unknown := [name for name in to if name not in registry.NAMES]:
         raise RunError(f"there is no target '{unknown[0]}'; the targets are {', '.join(registry.NAMES)}")
     if to and until != NAMES[-1]:
-        raise RunError(f"'{next(iter(to))}' is written after the last stage, so until='{until}' rules it out")
+        raise RunError(
+            f"'{next(iter(to))}' is written after the stage {NAMES[-1]}, but until='{until}' ends before it; "
+            "pass only one of the two"
+        )
     return [s for s in STAGES if (s.name in to if s.optional else NAMES.index(s.name) <= NAMES.index(until))]
 
 

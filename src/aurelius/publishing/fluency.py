@@ -37,10 +37,11 @@ def word_salad(run: RunPaths) -> str | None:
     """Say so if the samples of an evaluated run are not made of sentences, or return None."""
     samples = [sample["text"] for sample in read_json(run.report_file)["samples"]]
     held_out = list(StoryFile(run.corpus, "valid", limit=HELD_OUT))
-    model, people = shares([samples, held_out], StoryFile(run.corpus, "train", limit=READ))
-    if model >= ENOUGH * people:
+    written, expected = shares([samples, held_out], StoryFile(run.corpus, "train", limit=READ))
+    if written >= ENOUGH * expected:
         return None
     return (
-        f"this model does not write sentences yet: {model:.0%} of the word pairs in its samples occur in the "
-        f"training stories, against {people:.0%} in held-out stories; train it longer before you publish it"
+        f"this model does not write sentences yet: {written:.0%} of the word pairs in its samples occur in "
+        f"the training stories, against {expected:.0%} in held-out stories; train it longer before you "
+        "publish it"
     )

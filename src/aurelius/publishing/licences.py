@@ -1,12 +1,10 @@
-"""The licences that the hub knows.
-
-Source: https://huggingface.co/docs/hub/repositories-licenses
-"""
+"""The licences that the hub knows."""
 
 import difflib
 
 from aurelius.errors import RecipeError
 
+LIST = "https://huggingface.co/docs/hub/repositories-licenses"  # the source of what follows
 LICENCES = frozenset(
     [
         "apache-2.0",
@@ -104,8 +102,7 @@ def check_licence(name: str) -> None:
     if name in LICENCES:
         return
     similar = difflib.get_close_matches(name.lower(), sorted(LICENCES), 1, 0.4)
-    hint = f"did you mean '{similar[0]}'?" if similar else "such as apache-2.0, mit or cc-by-4.0;"
+    hint = f"did you mean '{similar[0]}'?" if similar else "choose one such as apache-2.0, mit or cc-by-4.0."
     raise RecipeError(
-        f"the hub knows no licence '{name}'; {hint} its list: "
-        "https://huggingface.co/docs/hub/repositories-licenses ('other' stands for any other)"
+        f"the hub knows no licence '{name}'; {hint} 'other' stands for any that is not on {LIST}"
     )
