@@ -328,7 +328,7 @@ def _litgpt(shape: dict, device: torch.device, steps: int, tick: Callable[[], No
         gpt = torch.compile(gpt)
     gpt = fabric.setup(gpt)
     optimizer = fabric.setup_optimizers(
-        torch.optim.AdamW(gpt.parameters(), settings["learning_rate"], fused=True)
+        torch.optim.AdamW(gpt.parameters(), shape["optimizer"]["learning_rate"], fused=True)
     )
     micro = settings["batch"] // settings["accumulate"]
     random = torch.Generator().manual_seed(0)
@@ -338,7 +338,7 @@ def _litgpt(shape: dict, device: torch.device, steps: int, tick: Callable[[], No
             ids = ids.to(fabric.device)
             loss = chunked_cross_entropy(gpt(ids[:, :-1]), ids[:, 1:], chunk_size=0)
             fabric.backward(loss / settings["accumulate"])
-        fabric.clip_gradients(gpt, optimizer, max_norm=settings["clip"])
+        fabric.clip_gradients(gpt, optimizer, max_norm=settings["gradient_clip"])
         optimizer.step()
         optimizer.zero_grad()
         tick()

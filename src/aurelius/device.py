@@ -1,6 +1,7 @@
 """Devices: choosing one, its memory errors, and its precision."""
 
 import os
+import platform
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -33,6 +34,13 @@ def pick(name: str = "auto") -> torch.device:
             f"device '{name}' cannot be used here ({first_line(error)}); use auto, cpu, cuda or mps"
         ) from None
     return device
+
+
+def name_of(device: torch.device) -> str:
+    """Return the name of a device for people: NVIDIA H200, Apple GPU, CPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return "Apple GPU" if device.type == "mps" else platform.processor() or "CPU"
 
 
 @contextmanager

@@ -29,6 +29,10 @@ class RunError(AureliusError):
     """A run folder does not match the request: another recipe, a missing or a changed artifact."""
 
 
+class CompareError(AureliusError):
+    """Models cannot be compared: other documents, too few seeds, or a study that does not add up."""
+
+
 class StorageError(AureliusError):
     """The disk refused: no space left, no permission, a folder that cannot be made."""
 

@@ -17,6 +17,7 @@ SIZE = 1024  # of the matrices that are multiplied
 def findings() -> list[tuple[str, str]]:
     """Return pairs of (what, finding), all measured now."""
     device = devices.pick()
+    speed = f"{gigaflops(device):.0f} GFLOP/s in float32 products"
     free = shutil.disk_usage(Path.cwd()).free
     found = [(name, text) for name, text in versions().items()]
     found += [
@@ -24,7 +25,7 @@ def findings() -> list[tuple[str, str]]:
         ("threads", f"{torch.get_num_threads()} used by PyTorch"),
         ("memory", _memory()),
         ("disk", f"{free / 2**30:.0f} GiB free in this folder"),
-        ("device", f"{device} ({_device_name(device)}), {gigaflops(device):.0f} GFLOP/s in float32 products"),
+        ("device", f"{device} ({devices.name_of(device)}), {speed}"),
     ]
     return found
 
@@ -44,9 +45,3 @@ def _memory() -> str:
     if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
         return "unknown"
     return f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB"
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return "Apple GPU" if device.type == "mps" else platform.processor() or "CPU"

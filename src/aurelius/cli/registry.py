@@ -18,6 +18,7 @@ MODULES = (
     "publish",
     "import_model",
     "watch",
+    "study",
     "inspect",
     "storyteller",
     "recipes",

@@ -11,6 +11,7 @@ from aurelius.progress_bar import rate
 
 if TYPE_CHECKING:
     from aurelius.parity.compare import Comparison
+    from aurelius.studies.results import Results
     from aurelius.tokenizer.inspect import Inspection
 
 COLOURS = ("blue", "magenta", "dark_green", "dark_red", "dark_cyan")  # of neighbouring tokens
@@ -63,5 +64,31 @@ def parity_table(comparisons: "Iterable[Comparison]") -> Table:
             f"{row.cost:+.2%}",
             rate(row.tokens_per_second) if row.tokens_per_second else "-",
             Text(row.greedy or "-", style="red" if row.problems else ""),
+        )
+    return table
+
+
+def study_table(results: "Results") -> Table:
+    """Return what `study` shows: a line per arm, with its paired difference to the baseline."""
+    from aurelius.studies.report import describe, probability, rows
+
+    table = Table(box=None, padding=(0, 1), header_style="bold")
+    table.add_column("arm")
+    for name in ("parameters", "tokens", "seeds", "bits per byte", f"difference to {results.baseline}", "p"):
+        table.add_column(name, justify="right")
+    for row in rows(results):
+        spread = f" ± {row['deviation']:.4f}" if row["deviation"] is not None else ""
+        difference = row["difference"]
+        table.add_row(
+            Text(row["arm"]),
+            f"{row['parameters']:,}",
+            f"{row['tokens']:,}",
+            str(len(row["figures"])),
+            f"{row['mean']:.4f}{spread}",
+            Text(
+                describe(difference) if difference else "–",
+                style="bold" if difference and difference.is_clear else "",
+            ),
+            probability(difference.p) if difference else "–",
         )
     return table

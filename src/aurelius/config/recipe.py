@@ -147,7 +147,7 @@ class Recipe(Section):
 
     def flat(self) -> dict[str, Any]:
         """Return every value by its dotted key."""
-        return dict(_flatten(self.model_dump()))
+        return dict(flatten(self.model_dump()))
 
     def with_(self, **overrides: Any) -> "Recipe":
         """Return a copy with values replaced by dotted key (``with_(**{"training.steps": 5})``)."""
@@ -248,10 +248,11 @@ def _warn(notices: list[str], where: str) -> None:
         warnings.warn(f"{where}: {notice}", FutureWarning, stacklevel=3)
 
 
-def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of nested tables with their dotted keys."""
     for key, value in table.items():
         if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
+            yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 

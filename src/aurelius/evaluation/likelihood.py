@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from aurelius.errors import CorpusError
@@ -47,6 +48,41 @@ class Likelihood:
 
 
 @dataclass(frozen=True)
+class Scores:
+    """What a model gave each of N documents.
+
+    ``text`` and ``end`` [N] are nats, of the texts and of their end tokens; ``sizes`` [N] are bytes.
+    """
+
+    text: NDArray[np.float64]
+    end: NDArray[np.float64]
+    sizes: NDArray[np.float64]
+    tokens: int
+    unknown: int  # documents with something that the vocabulary cannot spell
+
+    @property
+    def total(self) -> NDArray[np.float64]:
+        """Nats of each document [N], its end token included."""
+        return self.text + self.end
+
+    def likelihood(self) -> Likelihood:
+        """Return the figures of all documents together."""
+        total, size = self.total, float(self.sizes.sum())
+        per_byte = total.sum() / size
+        spread = math.sqrt(float(((total - per_byte * self.sizes) ** 2).sum())) / size
+        return Likelihood(
+            documents=len(self.sizes),
+            bytes=int(size),
+            tokens=self.tokens,
+            bits_per_byte=float(per_byte / math.log(2)),
+            bits_per_byte_text=float(self.text.sum() / size / math.log(2)),
+            nats_per_token=float(total.sum() / self.tokens),
+            standard_error=spread / math.log(2),
+            documents_with_unknown=self.unknown,
+        )
+
+
+@dataclass(frozen=True)
 class Window:
     """Part of one document: inputs and, of the same length, targets; IGNORE_INDEX is not scored."""
 
@@ -56,7 +92,16 @@ class Window:
 
 
 def measure(model: LanguageModel, documents: Sequence[str], progress: Progress = SILENT) -> Likelihood:
-    """Score ``documents`` with ``model``.
+    """Return the figures of ``model`` on ``documents``.
+
+    Raises:
+        CorpusError: the documents are empty.
+    """
+    return score(model, documents, progress).likelihood()
+
+
+def score(model: LanguageModel, documents: Sequence[str], progress: Progress = SILENT) -> Scores:
+    """Score every one of ``documents`` with ``model``.
 
     Raises:
         CorpusError: the documents are empty.
@@ -89,19 +134,7 @@ def measure(model: LanguageModel, documents: Sequence[str], progress: Progress =
                 end[window.document] += scores[ends].sum()
                 text[window.document] += scores.sum() - scores[ends].sum()
             task.advance(count)
-    total, size = text + end, sizes.sum()
-    per_byte = total.sum() / size
-    spread = math.sqrt(float(((total - per_byte * sizes) ** 2).sum())) / float(size)
-    return Likelihood(
-        documents=len(documents),
-        bytes=int(size),
-        tokens=tokens,
-        bits_per_byte=float(per_byte / math.log(2)),
-        bits_per_byte_text=float(text.sum() / size / math.log(2)),
-        nats_per_token=float(total.sum() / tokens),
-        standard_error=spread / math.log(2),
-        documents_with_unknown=int(unknown),
-    )
+    return Scores(text, end, sizes, tokens, int(unknown))
 
 
 def split_windows(document: int, ids: list[int], prefix: list[int], context: int) -> list[Window]:

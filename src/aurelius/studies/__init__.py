@@ -1,0 +1,1 @@
+"""A study: a grid of trainings that answers one question, with paired statistics."""
