@@ -7,10 +7,14 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from aurelius.cli.chart import COLOURS as CURVE_COLOURS
+from aurelius.cli.chart import line_chart
 from aurelius.progress_bar import rate
 
 if TYPE_CHECKING:
-    from aurelius.parity.compare import Comparison
+    from aurelius.evaluation.paired import Difference
+    from aurelius.parity.compare import Comparison as Parity
+    from aurelius.reporting.compare import Comparison
     from aurelius.studies.results import Results
     from aurelius.tokenizer.inspect import Inspection
 
@@ -44,7 +48,7 @@ def inspection_table(inspection: "Inspection", model: str) -> Iterator[Renderabl
     yield table
 
 
-def parity_table(comparisons: "Iterable[Comparison]") -> Table:
+def parity_table(comparisons: "Iterable[Parity]") -> Table:
     """Return what `export --check` shows, a line per runtime and file."""
     table = Table(box=None, padding=(0, 1), header_style="bold")
     for name in ("runtime", "version", "file"):
@@ -70,7 +74,7 @@ def parity_table(comparisons: "Iterable[Comparison]") -> Table:
 
 def study_table(results: "Results") -> Table:
     """Return what `study` shows: a line per arm, with its paired difference to the baseline."""
-    from aurelius.studies.report import describe, probability, rows
+    from aurelius.studies.report import rows
 
     table = Table(box=None, padding=(0, 1), header_style="bold")
     table.add_column("arm")
@@ -85,10 +89,57 @@ def study_table(results: "Results") -> Table:
             f"{row['tokens']:,}",
             str(len(row["figures"])),
             f"{row['mean']:.4f}{spread}",
-            Text(
-                describe(difference) if difference else "–",
-                style="bold" if difference and difference.is_clear else "",
-            ),
-            probability(difference.p) if difference else "–",
+            *_difference_cells(difference),
         )
     return table
+
+
+def comparison_tables(found: "Comparison", width: int) -> Iterator[RenderableType]:
+    """Yield what `compare` shows: figures, differences, what differs in the recipes, learning curves."""
+    yield f"on {found.documents}: {found.count:,} documents, {found.bytes:,} bytes"
+    table = Table(box=None, padding=(0, 1), header_style="bold")
+    table.add_column("model")
+    for name in ("parameters", "tokens", "bits/byte, text alone", "bits/byte", "nats per token"):
+        table.add_column(name, justify="right")
+    for model in (model for side in found.sides for model in side.models):
+        figures = model.scores.likelihood()
+        table.add_row(
+            Text(model.name),
+            f"{model.parameters:,}",
+            f"{model.trained_tokens:,}" if model.trained_tokens else "–",
+            f"{figures.bits_per_byte_text:.4f}",
+            f"{figures.bits_per_byte:.4f} ± {figures.standard_error:.4f}",
+            f"{figures.nats_per_token:.4f}",
+        )
+    yield table
+    table = Table(box=None, padding=(0, 1), header_style="bold")
+    table.add_column("difference")
+    for name in ("bits/byte, text alone [95 %]", "p", "seeds"):
+        table.add_column(name, justify="right")
+    for side, difference in zip(found.sides[1:], found.differences, strict=True):
+        label = f"{side.name} minus {found.sides[0].name}"
+        table.add_row(Text(label), *_difference_cells(difference), str(difference.seeds))
+    yield table
+    if changes := found.changes:
+        table = Table(box=None, padding=(0, 1), header_style="bold")
+        for name in ("recipe", *(side.name for side in found.sides)):
+            table.add_column(Text(name))
+        for key, values in changes.items():
+            table.add_row(key, *(Text("–" if value is None else str(value)) for value in values))
+        yield table
+    models = [model for side in found.sides for model in side.models if model.curve]
+    if models:
+        legend = Text("held-out bits per byte by tokens trained on:")
+        for number, model in enumerate(models):
+            legend.append(f" {model.name}", style=CURVE_COLOURS[number % len(CURVE_COLOURS)])
+        yield legend
+        yield line_chart([model.curve for model in models], width, 8)
+    for note in found.notes:
+        yield f"note: {note}"
+
+
+def _difference_cells(difference: "Difference | None") -> tuple[Text, str]:
+    """Return a difference with its interval, bold if that leaves out 0, and its p-value."""
+    if difference is None:
+        return Text("–"), "–"
+    return Text(difference.shown, style="bold" if difference.is_clear else ""), difference.shown_p

@@ -42,6 +42,17 @@ class Difference:
         """Whether the interval leaves 0 out."""
         return not self.low <= 0 <= self.high
 
+    @property
+    def shown(self) -> str:
+        """The difference with its interval: −0.0123 [−0.0150, −0.0096]."""
+        value, low, high = (f"{n:+.4f}".replace("-", "−") for n in (self.value, self.low, self.high))
+        return f"{value} [{low}, {high}]"
+
+    @property
+    def shown_p(self) -> str:
+        """The p-value: 0.25, or < 0.001."""
+        return "< 0.001" if self.p < 0.001 else f"{self.p:.3f}"
+
     def as_json(self) -> dict[str, Any]:
         """Return the values, rounded to their significant digits."""
         return {k: round(v, 5) if isinstance(v, float) else v for k, v in asdict(self).items()}

@@ -75,21 +75,8 @@ def markdown(results: Results, path: Path) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def describe(difference: Difference) -> str:
-    """Write a difference with its interval: −0.0123 [−0.0150, −0.0096]."""
-    value, low, high = (
-        f"{number:+.4f}".replace("-", "−") for number in (difference.value, difference.low, difference.high)
-    )
-    return f"{value} [{low}, {high}]"
-
-
-def probability(p: float) -> str:
-    """Write a p-value."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
 def _difference(difference: Difference | None) -> list[str]:
-    return [describe(difference), probability(difference.p)] if difference else ["–", "–"]
+    return [difference.shown, difference.shown_p] if difference else ["–", "–"]
 
 
 def _coverage(table: list[dict[str, Any]]) -> str:

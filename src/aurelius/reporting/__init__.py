@@ -1,0 +1,1 @@
+"""What people read: how runs compare."""

@@ -1,0 +1,32 @@
+"""A comparison as one HTML page: no scripts, no network, its figure inside."""
+
+from importlib.resources import files
+
+import jinja2
+
+from aurelius.figures import new_figure, to_svg
+from aurelius.reporting.compare import Comparison
+
+
+def page(comparison: Comparison) -> str:
+    """Return the page."""
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.filters["signed"] = lambda value: f"{value:+.4f}".replace("-", "−")
+    template = files("aurelius.reporting").joinpath("compare.html.jinja").read_text(encoding="utf-8")
+    pairs = list(zip(comparison.sides[1:], comparison.differences, strict=True))
+    return environment.from_string(template).render(found=comparison, pairs=pairs, curves=_curves(comparison))
+
+
+def _curves(comparison: Comparison) -> str:
+    """Return the learning curves, one over the other, as SVG; nothing if no model has one."""
+    models = [model for side in comparison.sides for model in side.models if model.curve]
+    if not models:
+        return ""
+    with new_figure(7.5, 3.4) as figure:
+        axes = figure.subplots()
+        for model in models:
+            axes.plot(*zip(*model.curve, strict=True), marker="o", markersize=3, label=model.name)
+        axes.set(xlabel="tokens trained on", ylabel="held-out bits per byte")
+        axes.legend()
+        ends = "; ".join(f"{model.name} ends at {model.curve[-1][1]:.4f}" for model in models)
+        return to_svg(figure, "Learning curves", f"Held-out bits per byte during training. {ends}.")
