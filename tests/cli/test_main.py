@@ -302,7 +302,7 @@ def test_a_mistake_does_not_spoil_the_folder(capsys, elsewhere: Path):
 
 
 def test_options_without_effect_are_refused(capsys, tiny_run: Path):
-    for arguments in (("--json",), ("--on", "x.txt", "--minutes", "1")):
+    for arguments in (("--column", "text"), ("--on", "x.txt", "--minutes", "1")):
         code, _, err = call(capsys, "evaluate", str(tiny_run), *arguments)
         assert code == 2 and "has no effect" in err
 

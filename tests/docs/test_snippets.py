@@ -34,6 +34,7 @@ SMALL = {  # how numbers shrink
     r"training\.steps=\d+": "training.steps=4",
     r'"training\.steps": \d+': '"training.steps": 4',
     r"--nproc-per-node \d+": "--nproc-per-node 2",
+    r"tokens = [\d_]+": "tokens = 800",
 }
 STORIES = "\n<|endoftext|>\n".join(
     f"Once upon a time, a little {animal} found a {thing} near the river. The {animal} liked the {thing}. "
@@ -97,6 +98,7 @@ def small(tmp_path: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 def test_snippets_run(page: str, small: Path, tiny_run: Path):
     if "--out runs/mine" not in (ROOT / page).read_text(encoding="utf-8"):
         shutil.copytree(tiny_run, small / "runs/mine")  # the page assumes that there is a run
+    shutil.copytree(tiny_run, small / "runs/earlier")
     for snippet in snippets(page):
         if snippet.skipped:
             continue
@@ -107,6 +109,8 @@ def test_snippets_run(page: str, small: Path, tiny_run: Path):
             elif snippet.language == "python":
                 code = compile(shrunk(snippet.text), f"{snippet.page}:{snippet.line}", "exec")
                 exec(code, {"__name__": "__main__"})
+            elif snippet.language == "toml" and "[grid]" in snippet.text:
+                (small / "study.toml").write_text(shrunk(snippet.text))
             elif snippet.language == "toml":
                 (small / "mine.toml").write_text(snippet.text)
                 Recipe.load("mine.toml")

@@ -21,11 +21,11 @@ def test_runs_are_listed_with_their_state(tiny_run: Path, tmp_path: Path, capsys
         os.utime(file, (1e9, 1e9))
     runs = {run.name: run for run in overviews(tmp_path)}
     assert list(runs)[-1] == "half" and runs["half"].age > 3e8, "the one worked on last first"
-    assert runs["whole"].state == "export" and runs["whole"].tokens == 12 * 4 * 48
+    assert runs["whole"].state == "exported" and runs["whole"].tokens == 12 * 4 * 48
     report = json.loads((tiny_run / "evaluation/report.json").read_text())
     assert runs["whole"].bits_per_byte == report["documentwise"]["bits_per_byte"]
     assert runs["half"].state == "training, 12 of 12 steps" and runs["half"].bits_per_byte is None
-    assert (runs["new"].state, runs["new"].tokens) == ("recipe only", 0)
+    assert (runs["new"].state, runs["new"].tokens) == ("only a recipe", 0)
     assert runs["broken"].state.startswith("damaged: ")
     assert main(["runs", str(tmp_path), "--json"]) == 0
     assert [run["name"] for run in json.loads(capsys.readouterr().out)] == list(runs)

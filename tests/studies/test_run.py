@@ -17,12 +17,14 @@ from aurelius.data.stories import read_stories
 from aurelius.errors import CompareError, RunError
 from aurelius.evaluation.likelihood import measure
 from aurelius.inference.open_model import open_model
+from aurelius.model.checkpoint_folder import newest_checkpoint, read_state
 from aurelius.studies.definition import Study
 from aurelius.studies.engines import engine
 from aurelius.studies.figure import draw
 from aurelius.studies.report import markdown, rows
 from aurelius.studies.results import Documents, Record, Results
 from aurelius.studies.run import render, run_study
+from aurelius.training.metrics import read_metrics
 
 SMALL = """
 title = "Two | widths"
@@ -91,6 +93,23 @@ def test_every_trial_is_there_and_its_scores_are_those_of_evaluate(finished: Pat
     assert record.bits_per_byte_text == pytest.approx(figures.bits_per_byte_text, abs=2e-5)
     assert sum(record.nats) / figures.bytes / np.log(2) == pytest.approx(figures.bits_per_byte_text, rel=1e-4)
     assert (record.steps, record.tokens) == (20, 20 * 4 * 48)
+
+
+def test_a_study_that_is_asked_to_stop_saves_what_it_has(tmp_path: Path):
+    path = tmp_path / "long.toml"
+    path.write_text(SMALL.format(steps=100_000))
+    command = [sys.executable, "-m", "aurelius", "study", str(path), "--out", str(tmp_path / "runs")]
+    process = subprocess.Popen([*command, "--device", "cpu"], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while len(list((tmp_path / "runs").glob("*/training/step-*"))) < 3:  # both trials are training
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.terminate()
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 143 and "run the same command to resume" in told and "Traceback" not in told
+    for folder in (tmp_path / "runs").glob("*-seed-0/training"):
+        last, logged = newest_checkpoint(folder), read_metrics(folder)
+        assert read_state(last)["step"] >= logged[-1]["step"] > 0
 
 
 def test_stages_are_shared_between_arms(finished: Path):

@@ -1,7 +1,6 @@
 """``aurelius compare``: models side by side, on the same documents."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -22,7 +21,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--column", help="column or key of the file with the text (default: text)")
     common.add_reading_options(parser)
     parser.add_argument("--html", metavar="FILE", help="also write a page with the learning curves")
-    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    common.add_json_option(parser)
     common.add_device_option(parser)
 
 
@@ -44,7 +43,7 @@ def _act(options: argparse.Namespace) -> None:
     if options.html:
         write_bytes(Path(options.html), page(found).encode())
     if options.json:
-        print(json.dumps(found.as_json(), indent=2))
+        common.print_json(found.as_json())
         return
     console = Console(width=None if sys.stdout.isatty() else 120)
     for part in comparison_tables(found, console.width):

@@ -1,7 +1,6 @@
 """``aurelius evaluate``: a run on its own held-out stories, or any model on a file."""
 
 import argparse
-import json
 from pathlib import Path
 from statistics import median
 
@@ -10,7 +9,7 @@ from aurelius.cli.command import Command
 from aurelius.cli.run import bring_up_to_date
 from aurelius.errors import RecipeError
 
-ONLY_WITH_FILE = ("column", "json")
+ONLY_WITH_FILE = ("column",)
 ONLY_FOR_RUNS = (
     "out", "corpus", "minutes", "set", "update", "verify", "fresh", "auto_batch", "track", "workers",
 )  # fmt: skip
@@ -22,7 +21,6 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--on", metavar="FILE", help="stories to measure on, taken from the file unchanged")
     parser.add_argument("--column", help="column or key of the file with the text (default: text)")
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
 def _act(options: argparse.Namespace) -> None:
@@ -54,7 +52,7 @@ def _act(options: argparse.Namespace) -> None:
     if packed := measure_packed(model, documents, progress):
         figures |= {f"packed_{name}": value for name, value in packed.as_json().items()}
     if options.json:
-        print(json.dumps(figures, indent=2))
+        common.print_json(figures)
         return
     for name, value in figures.items():
         shown = f"{value:,}" if isinstance(value, int) else value

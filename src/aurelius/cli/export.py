@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from dataclasses import asdict
 
 from aurelius.cli import options as common
 from aurelius.cli.command import Command
@@ -38,12 +39,18 @@ def _act(options: argparse.Namespace) -> None:
     from aurelius.parity.compare import problems_of
 
     comparisons, skipped = check(folder, common.reporter(options))
-    Console(width=None if sys.stdout.isatty() else 170).print(parity_table(comparisons))
-    for reason in skipped:
-        print(f"skipped: {reason}")
-    if problems := problems_of(comparisons):
+    problems = problems_of(comparisons)
+    if options.json:
+        files = [asdict(row) | {"path": str(row.path)} for row in comparisons]
+        common.print_json({"run": str(folder), "files": files, "skipped": list(skipped)})
+    else:
+        Console(width=None if sys.stdout.isatty() else 170).print(parity_table(comparisons))
+        for reason in skipped:
+            print(f"skipped: {reason}")
+    if problems:
         raise ModelError(f"{len(problems)} out of tolerance: {'; '.join(problems)}")
-    print(f"all {len(comparisons)} files within tolerance")
+    if not options.json:
+        print(f"all {len(comparisons)} files within tolerance")
 
 
 EXAMPLES = """\

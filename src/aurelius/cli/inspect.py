@@ -1,6 +1,7 @@
 """``aurelius corpus inspect`` and ``aurelius tokenizer inspect``."""
 
 import argparse
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 
@@ -48,6 +49,7 @@ def _add_tokenizer_arguments(parser: argparse.ArgumentParser) -> None:
         "--column", default="text", help="column or key of the file with the text (default: text)"
     )
     common.add_reading_options(parser)
+    common.add_json_option(parser)
 
 
 def _inspect_tokenizer(options: argparse.Namespace) -> None:
@@ -64,6 +66,11 @@ def _inspect_tokenizer(options: argparse.Namespace) -> None:
     inspection = inspect(
         model, open_path(file, common.read_options(options)).stories if is_file else [options.text]
     )
+    if options.json:
+        common.print_json(
+            {"model": str(model), "bytes_per_token": inspection.bytes_per_token, **asdict(inspection)}
+        )
+        return
     for part in inspection_table(inspection, str(model)):
         Console().print(part)
 

@@ -1,6 +1,7 @@
 """Options that several commands share, and what they mean."""
 
 import argparse
+import json
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,7 @@ def add_run_options(parser: argparse.ArgumentParser, what: str = RUN_OR_RECIPE) 
 def add_stage_options(parser: argparse.ArgumentParser, what: str = RUN_OR_RECIPE) -> None:
     """Add the options of the stages before training."""
     parser.add_argument("recipe", metavar="RUN_OR_RECIPE", help=what)
+    add_json_option(parser)
     parser.add_argument("--out", metavar="FOLDER", help="the run folder (default: runs/NAME)")
     add_set_option(parser)
     parser.add_argument(
@@ -86,6 +88,16 @@ def add_set_option(parser: argparse._ActionsContainer) -> None:
 def add_device_option(parser: argparse._ActionsContainer) -> None:
     """Add ``--device``."""
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+
+
+def add_json_option(parser: argparse._ActionsContainer) -> None:
+    """Add ``--json``."""
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def print_json(value: Any) -> None:
+    """Print a result for programs."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def add_quiet_option(parser: argparse._ActionsContainer) -> None:

@@ -1,24 +1,35 @@
 """``aurelius recipes`` and ``aurelius show``."""
 
 import argparse
+from typing import TYPE_CHECKING, Any
 
 from aurelius.cli import options as common
 from aurelius.cli.command import Command
 from aurelius.errors import suggest
+
+if TYPE_CHECKING:
+    from aurelius.config.recipe import Recipe
 
 
 def _list(options: argparse.Namespace) -> None:
     from aurelius.config import shipped
     from aurelius.config.recipe import Recipe
 
-    for name in shipped.NAMES:
-        print(f"{name:16}{Recipe.load(name).description}")
+    recipes = [Recipe.load(name) for name in shipped.NAMES]
+    if options.json:
+        common.print_json(
+            [{"name": r.name, "description": r.description, "parameters": r.parameters} for r in recipes]
+        )
+        return
+    for recipe in recipes:
+        print(f"{recipe.name:16}{recipe.description}")
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", metavar="RUN_OR_RECIPE", help=common.RUN_OR_RECIPE)
     common.add_set_option(parser)
     parser.add_argument("--time", action="store_true", help="time some steps here, for some seconds")
+    common.add_json_option(parser)
     common.add_device_option(parser)
 
 
@@ -27,8 +38,11 @@ def _show(options: argparse.Namespace) -> None:
     from aurelius.training.memory import memory_bytes
 
     recipe = Recipe.load(options.recipe, common.overrides(options))
-    print(recipe.to_toml())
     steps = recipe.training.steps
+    if options.json:
+        common.print_json(_figures(recipe, options))
+        return
+    print(recipe.to_toml())
     print(f"# parameters        {recipe.parameters:,}")
     print(f"# tokens per step   {recipe.tokens_per_step:,}")
     print(f"# total tokens      {recipe.tokens_per_step * steps:,}")
@@ -47,8 +61,26 @@ def _show(options: argparse.Namespace) -> None:
     )
 
 
+def _figures(recipe: "Recipe", options: argparse.Namespace) -> dict[str, Any]:
+    """Return a recipe and what follows from it, for programs."""
+    from aurelius.training.memory import memory_bytes
+
+    figures = {
+        "recipe": recipe.model_dump(),
+        "parameters": recipe.parameters,
+        "tokens_per_step": recipe.tokens_per_step,
+        "tokens": recipe.tokens_per_step * recipe.training.steps,
+        "memory_bytes": round(memory_bytes(recipe)),
+    }
+    if options.time:
+        from aurelius.training.timing import seconds_per_step
+
+        figures["seconds_per_step"] = seconds_per_step(recipe, options.device)
+    return figures
+
+
 COMMANDS = (
-    Command("recipes", "list the recipes", lambda parser: None, _list),
+    Command("recipes", "list the recipes", common.add_json_option, _list),
     Command(
         "show",
         "print a recipe in full, with parameters and memory",

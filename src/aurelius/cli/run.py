@@ -3,10 +3,15 @@
 import argparse
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from aurelius.cli import options as common
 from aurelius.cli.command import Command
 from aurelius.errors import suggest
+from aurelius.files import read_json
+
+if TYPE_CHECKING:
+    from aurelius.pipeline.run_folder import RunFolder
 
 
 def bring_up_to_date(options: argparse.Namespace, until: str) -> Path:
@@ -17,7 +22,12 @@ def bring_up_to_date(options: argparse.Namespace, until: str) -> Path:
     started = time.monotonic()
     to = [name.strip() for name in getattr(options, "to", "").split(",") if name]
     result = run(**common.run_options(options), until=until, to=to, progress=common.reporter(options))
-    taken = duration(time.monotonic() - started)
+    seconds = time.monotonic() - started
+    if options.json:
+        if not getattr(options, "check", False):  # which prints the whole result
+            common.print_json(_summary(result, seconds, until))
+        return result.folder
+    taken = duration(seconds)
     if not result.done:
         print(f"nothing to do: {result.folder} is up to date ({taken})")
     if until in ("export", "evaluation"):
@@ -25,6 +35,18 @@ def bring_up_to_date(options: argparse.Namespace, until: str) -> Path:
     elif result.done:
         print(f"{result.folder / until} is done ({taken})")
     return result.folder
+
+
+def _summary(result: "RunFolder", seconds: float, until: str) -> dict[str, Any]:
+    """Return what was done, and the newest figures, for programs."""
+    summary = {"run": str(result.folder), "done": result.done, "seconds": round(seconds, 1)}
+    if until == "corpus":
+        summary["report"] = read_json(result.corpus_report)
+    elif until == "training":
+        summary["latest"] = {key: value for line in result.metrics for key, value in line.items()}
+    elif until in ("export", "evaluation"):
+        summary["report"] = result.report
+    return summary
 
 
 def _print_summary(folder: Path, exported: bool) -> None:

@@ -1,16 +1,16 @@
 """``aurelius runs``: the runs of a folder."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
+from aurelius.cli import options as common
 from aurelius.cli.command import Command
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="FOLDER", nargs="?", default="runs", help="default: runs")
-    parser.add_argument("--json", action="store_true", help="print the list as JSON")
+    common.add_json_option(parser)
 
 
 def _act(options: argparse.Namespace) -> None:
@@ -23,7 +23,7 @@ def _act(options: argparse.Namespace) -> None:
 
     found = list(overviews(Path(options.folder)))
     if options.json:
-        print(json.dumps([run.as_json() for run in found], indent=2))
+        common.print_json([run.as_json() for run in found])
         return
     if not found:
         print(f"there are no runs in {options.folder}; aurelius run nano makes one")

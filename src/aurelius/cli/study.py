@@ -1,7 +1,6 @@
 """``aurelius study``: a grid of trainings that answers a question."""
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
@@ -22,7 +21,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--render", action="store_true", help="train nothing; write report and figure from the saved results"
     )
-    parser.add_argument("--json", action="store_true", help="print the table as JSON")
+    common.add_json_option(parser)
     common.add_corpus_options(parser.add_argument_group("corpus"))
     common.add_device_option(parser)
 
@@ -52,7 +51,7 @@ def _act(options: argparse.Namespace) -> None:
             progress=common.reporter(options),
         )
     if options.json:
-        print(json.dumps(as_json(results), indent=2))
+        common.print_json(as_json(results))
         return
     Console(width=None if sys.stdout.isatty() else 170).print(study_table(results))
     print(f"report   {Path(options.study).with_suffix('.md')}")

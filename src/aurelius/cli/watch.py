@@ -1,8 +1,8 @@
 """``aurelius watch``: a run's training, drawn while it goes on."""
 
 import argparse
-import json
 
+from aurelius.cli import options as common
 from aurelius.cli.command import Command
 
 
@@ -10,7 +10,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="a run folder, or its name in runs/")
     parser.add_argument("--against", metavar="RUN", help="an earlier run, to draw with it")
     parser.add_argument("--once", action="store_true", help="draw what is there and exit")
-    parser.add_argument("--json", action="store_true", help="print state and latest figures as JSON")
+    common.add_json_option(parser)
 
 
 def _act(options: argparse.Namespace) -> None:
@@ -23,7 +23,7 @@ def _act(options: argparse.Namespace) -> None:
     run = find_run(options.run)
     if options.json:
         latest = {key: value for line in figures(run) for key, value in line.items()}
-        print(json.dumps({"run": str(run), "state": state(RunPaths(run)), **latest}, indent=2))
+        common.print_json({"run": str(run), "state": state(RunPaths(run)), **latest})
         return
     against = find_run(options.against) if options.against else None
     watch(run, Console(), against=against, once=options.once)

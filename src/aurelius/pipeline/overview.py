@@ -13,10 +13,18 @@ from aurelius.pipeline.stages import STAGES
 from aurelius.run_paths import MANIFEST, RECIPE, RunPaths
 from aurelius.training.metrics import read_metrics
 
+STATES = {  # by the last stage done; those after evaluation are exports
+    "corpus": "corpus read",
+    "tokenizer": "tokenizer trained",
+    "tokens": "packed",
+    "training": "trained",
+    "evaluation": "evaluated",
+}
+
 
 @dataclass(frozen=True)
 class Overview:
-    """A run at a glance. ``state`` is the last stage done, or how far training is; ``age`` in seconds."""
+    """A run at a glance. ``state`` is what is done, or how far training is; ``age`` in seconds."""
 
     name: str
     corpus: str
@@ -48,7 +56,7 @@ def overview(run: RunPaths) -> Overview:
         return Overview(run.folder.name, "", 0, 0, None, f"damaged: {first_line(error)}", age)
     sources = [recipe.corpus.source] if isinstance(recipe.corpus.source, str) else recipe.corpus.source
     done = [stage.name for stage in STAGES if (run.folder / stage.folder / MANIFEST).exists()]
-    state = done[-1] if done else "recipe only"
+    state = STATES.get(done[-1], "exported") if done else "only a recipe"
     if lines and "training" not in done:
         state = f"training, {lines[-1]['step']:,} of {recipe.training.steps:,} steps"
     return Overview(

@@ -26,7 +26,7 @@ Curve = list[tuple[int, float]]
 
 @dataclass(frozen=True)
 class Model:
-    """One model that is compared. ``values`` are its recipe's by key, empty for a model that is no run."""
+    """One model that is compared. ``values`` are its recipe's by key, empty for a model that is not a run."""
 
     name: str
     parameters: int
@@ -43,7 +43,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Side:
-    """Models that differ in their seed alone; one model, or one that is no run, is a side by itself."""
+    """Models that differ in their seed alone; one model, or one that is not a run, is a side by itself."""
 
     models: list[Model]
 
@@ -54,7 +54,7 @@ class Side:
 
     @property
     def seeds(self) -> list[int]:
-        """The seeds of its models; none for a model that is no run."""
+        """The seeds of its models; none for a model that is not a run."""
         return [m.values["training.seed"] for m in self.models if m.values]
 
     def total(self, seeds: Sequence[int]) -> NDArray[np.float64]:
@@ -77,7 +77,7 @@ class Comparison:
 
     @property
     def changes(self) -> dict[str, list[Any]]:
-        """The values, a list by side, of every recipe key on which runs differ; None for what is no run."""
+        """The values, a list by side, of every recipe key on which runs differ; None for what is not a run."""
         values = [side.models[0].recipe for side in self.sides]
         runs = [table for table in values if table]
         keys = dict.fromkeys(key for table in runs for key in table)
@@ -140,7 +140,7 @@ def compare(
     else:
         name, texts = _held_out(runs)
         if len(runs) < len(sources):
-            notes.append("whether models that are no runs have seen these stories in training is not known")
+            notes.append("whether models that are not runs have seen these stories in training is not known")
     models = []
     for source in sources:
         model = open_model(source, device)
@@ -168,7 +168,7 @@ def _held_out(runs: list[Path]) -> tuple[str, list[str]]:
     """Return the held-out stories that all runs have in common."""
     if not runs:
         raise CompareError(
-            "none of the models is a run, so there are no held-out stories: name a file with --on"
+            "none of these models is a run, so there are no held-out stories: name a file with --on"
         )
     first, *others = [list(StoryFile(RunPaths(run).corpus, "valid")) for run in runs]
     for run, texts in zip(runs[1:], others, strict=True):

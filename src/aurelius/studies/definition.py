@@ -162,7 +162,7 @@ def arms_of(study: Study) -> list[Arm]:
     if study.baseline and study.baseline not in names:
         near = difflib.get_close_matches(study.baseline, names, 1)
         hint = f"did you mean '{near[0]}'?" if near else f"its arms are {', '.join(names)}"
-        raise CompareError(f"the baseline '{study.baseline}' is no arm of the study; {hint}")
+        raise CompareError(f"the baseline '{study.baseline}' is not an arm of the study; {hint}")
     if study.x and any(study.x not in arm.changes for arm in arms):
         raise CompareError(f"x = '{study.x}': every arm has to set it; a figure by it needs a value for each")
     return arms

@@ -63,12 +63,12 @@ def local(works: Sequence[Work], jobs: int, look: Callable[[], None]) -> Iterato
                     pipe.close()
                 yield work, outcome
     finally:
-        for process, _ in running.values():
-            process.terminate()  # a training saves a checkpoint first
         for pipe, (process, _) in running.items():
+            process.terminate()  # a training saves a checkpoint first
+            pipe.close()
+        for process, _ in running.values():
             process.join(PATIENCE)
             process.kill()
-            pipe.close()
 
 
 def _start(threads: int) -> tuple[Connection, BaseProcess]:

@@ -63,7 +63,7 @@ def train(
     """
     settings = recipe.training
     context = recipe.model.context
-    world = World()
+    track, world = tuple(track), World()
     blocks = Blocks(TokenStore.open(tokens, "train"), context, settings.seed, settings.story_start)
     held_out = TokenStore.open(tokens, "valid")
     validation = Blocks(held_out, context, 0) if len(held_out.ids) >= context else None
@@ -124,6 +124,8 @@ def train(
         def due(every: int) -> bool:
             return trainer.done % every == 0 or trainer.done == settings.steps
 
+        for name, tracker in zip(track, log.trackers if log else (), strict=False):
+            progress.note(f"{name}: the figures are in {tracker.where}")
         clock, counted, valid = time.monotonic(), trainer.done, ""
         if not settings.steps and world.is_first and not list_checkpoints(out):
             save()  # the weights that training would start from

@@ -4,6 +4,7 @@ To add one: a class here with the methods of `Tracker`, and a line in TRACKERS.
 """
 
 import importlib
+import shlex
 from collections.abc import Iterable
 from contextlib import redirect_stdout
 from io import StringIO
@@ -17,6 +18,8 @@ PROJECT = "aurelius"
 
 class Tracker(Protocol):
     """Another place that the figures go to."""
+
+    where: str  # the figures are, and how to view them
 
     def log(self, figures: dict[str, float], step: int) -> None:
         """Take the figures of one step."""
@@ -33,7 +36,9 @@ class _TensorBoard:
     def __init__(self, folder: Path, run: str, step: int, config: dict[str, Any]):
         from torch.utils.tensorboard import SummaryWriter
 
-        self.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
+        events = folder / "tensorboard"
+        self.writer = SummaryWriter(str(events), purge_step=step + 1 if step else None)
+        self.where = f"{events}; to view them: {shlex.join(['tensorboard', '--logdir', str(events)])}"
 
     def log(self, figures: dict[str, float], step: int) -> None:
         for name, value in figures.items():
@@ -52,6 +57,7 @@ class _Trackio:
 
             self.trackio = trackio
             trackio.init(PROJECT, name=run, config=config, resume="allow", embed=False)
+        self.where = f"Trackio's store, as run {run}; to view them: trackio show --project {PROJECT}"
 
     def log(self, figures: dict[str, float], step: int) -> None:
         self.trackio.log(figures, step)
@@ -70,6 +76,9 @@ class _Wandb:
         self.run = wandb.init(
             project=PROJECT, name=run, id=run, resume="allow", config=config, dir=str(folder)
         )
+        here = Path(self.run.dir).parent  # of its files
+        sync = shlex.join(["wandb", "sync", str(here)])
+        self.where = self.run.url or f"{here}; to upload and view them: {sync}"
 
     def log(self, figures: dict[str, float], step: int) -> None:
         self.run.log(figures, step=step)
