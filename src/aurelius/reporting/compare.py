@@ -77,7 +77,7 @@ class Comparison:
 
     @property
     def changes(self) -> dict[str, list[Any]]:
-        """The values, a list by side, of every recipe key on which runs differ; None for what is not a run."""
+        """The values, by side, of each recipe key on which runs differ; None for what is not a run."""
         values = [side.models[0].recipe for side in self.sides]
         runs = [table for table in values if table]
         keys = dict.fromkeys(key for table in runs for key in table)
