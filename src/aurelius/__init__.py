@@ -65,6 +65,8 @@ _SUBMODULES = (
     "pipeline",
     "progress",
     "publishing",
+    "reporting",
+    "studies",
     "tokenizer",
     "training",
 )

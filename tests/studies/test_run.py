@@ -145,16 +145,23 @@ def test_results_are_enough_and_an_arm_that_changed_is_trained_again(finished: P
     assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["d_model=64-seed-0", "d_model=64-seed-1"]
 
 
+@pytest.mark.parametrize("line", ['measure = "bits_per_byte"', "stories = 3", 'documents = "other.txt"'])
+def test_results_measured_otherwise_are_refused(finished: Path, tmp_path: Path, line: str):
+    path = tmp_path / "widths.toml"
+    path.write_text(f"{line}\n{finished.read_text()}")
+    path.with_suffix(".json").write_bytes(finished.with_suffix(".json").read_bytes())
+    with pytest.raises(CompareError, match=rf"measured with {line.split()[0]} = .*move the file away"):
+        run_study(path, tmp_path / "runs", device="cpu")
+    with pytest.raises(CompareError, match="move the file away"):
+        render(path)
+
+
 def test_results_on_other_documents_are_refused(finished: Path, tmp_path: Path):
     path = tmp_path / "widths.toml"
-    path.write_text(finished.read_text().replace("[32, 48]", "[32, 64]"))
+    path.write_text(finished.read_text().replace("corpus.stories = 400", "corpus.stories = 300"))
     path.with_suffix(".json").write_bytes(finished.with_suffix(".json").read_bytes())
-    stories = tmp_path / "other.txt"
-    stories.write_text(
-        "Once upon a time there was a dog.\n<|endoftext|>\nThe cat sat on the mat and slept.\n"
-    )
-    with pytest.raises(CompareError, match="move it away"):
-        run_study(path, tmp_path / "runs", documents=str(stories), device="cpu", jobs=1)
+    with pytest.raises(CompareError, match=r"12 documents of held-out, which are not the 9 .* move it away"):
+        run_study(path, tmp_path / "runs", device="cpu", jobs=1)
 
 
 def test_a_trial_that_fails_leaves_the_others(tmp_path: Path, capsys: pytest.CaptureFixture):

@@ -11,6 +11,7 @@ import pytest
 from aurelius.config.recipe import Recipe
 from aurelius.errors import RecipeError
 from aurelius.pipeline.run import run as run_pipeline
+from aurelius.progress import Progress
 from aurelius.training.loop import train
 from aurelius.training.metrics import overfitting, read_metrics
 from aurelius.training.trackers import TRACKERS, check_trackers
@@ -60,6 +61,31 @@ def test_wandb(tiny: Recipe, tokens: Path, tmp_path: Path, monkeypatch: pytest.M
     while b"valid_bits_per_byte" not in file.read_bytes():
         assert time.monotonic() < until, f"{file} holds {file.stat().st_size} bytes"
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("tensorboard", "tensorboard --logdir {out}/tensorboard"),
+        ("trackio", "trackio show --project aurelius"),
+        ("wandb", "wandb sync {out}/wandb/offline-run-"),
+    ],
+)
+def test_a_tracker_says_where_its_figures_are(
+    name: str, command: str, tiny: Recipe, tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    pytest.importorskip(name)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    told: list[str] = []
+
+    class Notes(Progress):
+        def note(self, text: str) -> None:
+            told.append(text)
+
+    out = tmp_path / "run" / "training"
+    train(tiny, tokens, out, track=[name], device="cpu", progress=Notes())
+    assert any(text.startswith(f"{name}: ") and command.format(out=out) in text for text in told)
 
 
 def test_an_unknown_tracker_shows_before_the_first_stage(tmp_path: Path):

@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from aurelius.files import read_json, write_bytes
 from aurelius.studies.definition import Arm, Study, Trial, arms_of
 
 FORMAT = 1
+MEASURED = ("measure", "documents", "stories")  # of a study: what the scores depend on
 
 
 @dataclass(frozen=True)
@@ -81,22 +82,29 @@ class Results:
             value = read_json(path)
             if value["format"] != FORMAT:
                 raise CompareError(f"{path} has format {value['format']}; this version reads {FORMAT}")
-            documents = value["documents"]
-            return cls(
-                study or Study.of(value["study"], str(path)),
-                Documents(**documents) if documents else None,
-                [Record(**record) for record in value["records"]],
-            )
+            saved, documents = Study.of(value["study"], str(path)), value["documents"]
+            records = [Record(**record) for record in value["records"]]
         except RunError as error:
             raise CompareError(str(error)) from None
         except (KeyError, TypeError) as error:
             raise CompareError(f"{path} is not the results of a study ({error!r})") from None
+        for key in MEASURED if records and study else ():
+            before, now = (_without_folder(getattr(each, key)) for each in (saved, study))
+            if before != now:
+                raise CompareError(
+                    f"{path} was measured with {key} = {before!r}, now it is {now!r}; to start again, move "
+                    "the file away"
+                )
+        return cls(study or saved, Documents(**documents) if documents else None, records)
 
     def write(self, path: Path) -> None:
         """Write the file: what was studied, then a line per record."""
         head = {
             "format": FORMAT,
-            "study": self.study.model_dump(exclude_defaults=True),
+            "study": {
+                key: _without_folder(value) if key == "documents" else value
+                for key, value in self.study.model_dump(exclude_defaults=True).items()
+            },
             "documents": asdict(self.documents) if self.documents else None,
         }
         parts = [f'  "{name}": {json.dumps(value, ensure_ascii=False)}' for name, value in head.items()]
@@ -144,6 +152,11 @@ class Results:
         sizes = np.array(self.documents.sizes, np.float64)
         first, second = (_nats([records[seed] for seed in seeds]) for records in (theirs, ours))
         return difference(first, second, sizes)
+
+
+def _without_folder(value: Any) -> Any:
+    """Return a file's name without its folder, which differs between machines."""
+    return PurePath(value).name if isinstance(value, str) else value
 
 
 def _nats(records: list[Record]) -> NDArray[np.float64]:
