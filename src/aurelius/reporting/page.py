@@ -27,6 +27,7 @@ def _curves(comparison: Comparison) -> str:
         for model in models:
             axes.plot(*zip(*model.curve, strict=True), marker="o", markersize=3, label=model.name)
         axes.set(xlabel="tokens trained on", ylabel="held-out bits per byte")
+        axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.legend()
         ends = "; ".join(f"{model.name} ends at {model.curve[-1][1]:.4f}" for model in models)
         return to_svg(figure, "Learning curves", f"Held-out bits per byte during training. {ends}.")
