@@ -61,7 +61,7 @@ def test_seeds_that_differ_widen_the_interval():
     unsteady = np.stack([shifted(by, 0.01, n) for n, by in ((1, 0.0), (2, 0.02), (3, 0.04))])
     calm, wild = difference(first, steady, SIZES), difference(first, unsteady, SIZES)
     assert calm.is_clear and not wild.is_clear and calm.value == pytest.approx(wild.value, abs=2e-3)
-    assert calm.p == wild.p == 0.25 or wild.p == 0.5, "three seeds have eight ways to be swapped"
+    assert calm.p == 0.25, "three seeds can be swapped in eight ways, and two are as extreme"
 
 
 @pytest.mark.parametrize("seeds", [1, 3])

@@ -19,7 +19,7 @@ from aurelius.evaluation.likelihood import measure
 from aurelius.inference.open_model import open_model
 from aurelius.model.checkpoint_folder import newest_checkpoint, read_state
 from aurelius.studies.definition import Study
-from aurelius.studies.engines import engine
+from aurelius.studies.engines import open_engine
 from aurelius.studies.figure import draw
 from aurelius.studies.report import markdown, rows
 from aurelius.studies.results import Documents, Record, Results
@@ -160,7 +160,7 @@ def test_results_on_other_documents_are_refused(finished: Path, tmp_path: Path):
     path = tmp_path / "widths.toml"
     path.write_text(finished.read_text().replace("corpus.stories = 400", "corpus.stories = 300"))
     path.with_suffix(".json").write_bytes(finished.with_suffix(".json").read_bytes())
-    with pytest.raises(CompareError, match=r"12 documents of held-out, which are not the 9 .* move it away"):
+    with pytest.raises(CompareError, match=r"12 documents of held-out.* not the 9 .*move the file"):
         run_study(path, tmp_path / "runs", device="cpu", jobs=1)
 
 
@@ -185,7 +185,18 @@ def test_damaged_results_are_named(tmp_path: Path):
     with pytest.raises(CompareError, match="is missing"):
         render(tmp_path / "b.toml")
     with pytest.raises(CompareError, match="no engine"):
-        engine("slurm")
+        open_engine("slurm")
+
+
+def test_a_missing_engine_shows_before_anything_is_prepared(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("aurelius.studies.engines.find_spec", lambda name: None)
+    path = tmp_path / "widths.toml"
+    path.write_text(finished.read_text())
+    with pytest.raises(CompareError, match=r"pip install 'aurelius-lm\[ray\]'"):
+        run_study(path, tmp_path / "runs", engine="ray")
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_curve_over_one_field_has_a_line_per_arm():

@@ -110,7 +110,7 @@ def picture(
     if state == "stopped":
         heads.append(Text(f"training has stopped; {suggest('run', 'RUN')} resumes it", style="yellow"))
     if other:
-        heads.append(Text("the other run by tokens trained on", style=COLOURS[1]))
+        heads.append(Text("in this colour the other run, after as many tokens", style=COLOURS[1]))
     keys = [key for key in CURVES if any(key in line for line in lines)]
     room = height - 1 - len(heads)
     keys = keys[: max(1, room // (LEAST + 1))]

@@ -45,7 +45,7 @@ def _act(options: argparse.Namespace) -> None:
             changes=common.overrides(options),
             documents=options.on,
             jobs=options.jobs,
-            where=options.engine,
+            engine=options.engine,
             device=options.device,
             workers=os.cpu_count() or 1,
             progress=common.reporter(options),

@@ -7,6 +7,7 @@ add it to ENGINES.
 import os
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -72,7 +73,7 @@ def local(works: Sequence[Work], jobs: int, look: Callable[[], None]) -> Iterato
 
 
 def _start(threads: int) -> tuple[Connection, BaseProcess]:
-    # Started anew: a fork would share PyTorch's threads and the state of the GPU.
+    # Spawn rather than fork: a forked child would inherit PyTorch's threads and the CUDA context.
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=worker.serve, args=(theirs, threads), daemon=False)
@@ -104,7 +105,7 @@ def usual_jobs(device: str) -> int:
 ENGINES = {"local": "engines:local", "ray": "ray_engine:on_ray"}
 
 
-def engine(name: str) -> Engine:
+def open_engine(name: str) -> Engine:
     """Return an engine.
 
     Raises:
@@ -112,5 +113,7 @@ def engine(name: str) -> Engine:
     """
     if name not in ENGINES:
         raise CompareError(f"there is no engine '{name}'; choose from {', '.join(ENGINES)}")
+    if name == "ray" and find_spec("ray") is None:
+        raise CompareError("the engine ray needs a package: pip install 'aurelius-lm[ray]'")
     module, function = ENGINES[name].split(":")
     return getattr(import_module(f"aurelius.studies.{module}"), function)

@@ -25,12 +25,10 @@ def on_ray(works: Sequence[Work], jobs: int, look: Callable[[], None]) -> Iterat
         Each work with its record, or with the error that ended it, as soon as it has ended.
 
     Raises:
-        CompareError: Ray is not installed, or its cluster cannot be reached.
+        CompareError: the cluster cannot be reached.
     """
-    try:
-        import ray
-    except ImportError:
-        raise CompareError("the engine ray needs a package: pip install 'aurelius-lm[ray]'") from None
+    import ray
+
     ours = not ray.is_initialized()
     if ours:
         _connect(ray, jobs)

@@ -104,7 +104,8 @@ def _alternative(table: list[dict[str, Any]]) -> str:
 
 def _method(results: Results, path: Path) -> str:
     study, documents = results.study, results.documents
-    where = sorted({f"{r.device}, {r.threads} threads, torch {r.versions['torch']}" for r in results.records})
+    where = sorted({f"{r.device}, torch {r.versions['torch']}" for r in results.records})
+    threads = ", ".join(map(str, sorted({r.threads for r in results.records})))
     budget = (
         f"{study.tokens:,} tokens" if study.tokens else f"{study.minutes:g} minutes" * bool(study.minutes)
     )
@@ -113,7 +114,7 @@ def _method(results: Results, path: Path) -> str:
     lines = [
         f"- measured: {MEASURES[study.measure]}, on {name} ({size}); below 0 is better than the baseline",
         f"- recipe: `{study.recipe}`" + (f", {budget} per training" if budget else ""),
-        f"- ran on: {'; '.join(where)}",
+        f"- ran on: {'; '.join(where)}; CPU threads per training: {threads}",
         f"- command: `{suggest('study', path.with_suffix('.toml').name)}`",
     ]
     return "\n".join(lines)

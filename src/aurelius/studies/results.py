@@ -114,6 +114,20 @@ class Results:
         parts.append(f'  "records": [\n{records}\n  ]' if records else '  "records": []')
         write_bytes(path, ("{\n" + ",\n".join(parts) + "\n}\n").encode())
 
+    def measure_on(self, documents: Documents, path: Path) -> None:
+        """Set the documents of further trials; ``path`` is the file of these results, for the message.
+
+        Raises:
+            CompareError: earlier trials were measured on others.
+        """
+        if self.records and self.documents and self.documents.sha256 != documents.sha256:
+            raise CompareError(
+                f"{path} was measured on {len(self.documents.sizes):,} documents of {self.documents.name}, "
+                f"which are not the {len(documents.sizes):,} of {documents.name} here; to start again, move "
+                "the file away"
+            )
+        self.documents = documents
+
     def has(self, trial: Trial) -> bool:
         """Whether a trial is measured, with the changes that its arm has now."""
         return any(record.is_of(trial) for record in self.records)

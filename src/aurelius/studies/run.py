@@ -5,13 +5,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from aurelius.errors import CompareError, RunError
+from aurelius.errors import RunError
 from aurelius.pipeline.run import run
-from aurelius.progress import Progress
+from aurelius.progress import SILENT, Progress
 from aurelius.progress_bar import if_watched
 from aurelius.run_paths import RunPaths
 from aurelius.studies.definition import HELD_OUT, Study, Trial, trials_of
-from aurelius.studies.engines import engine, usual_jobs
+from aurelius.studies.engines import open_engine, usual_jobs
 from aurelius.studies.report import write_report
 from aurelius.studies.results import Documents, Record, Results
 from aurelius.studies.worker import Work
@@ -25,7 +25,7 @@ def run_study(
     changes: Mapping[str, Any] | None = None,
     documents: str | None = None,
     jobs: int | None = None,
-    where: str = "local",
+    engine: str = "local",
     device: str = "auto",
     workers: int = 1,
     progress: Progress | None = None,
@@ -41,7 +41,7 @@ def run_study(
         changes: values of the recipe in every arm, by dotted key, in addition to the study's own.
         documents: measure on this file instead of what the study says.
         jobs: trials at once; by default one per core, or several on a GPU.
-        where: the engine that runs the trials, local or ray.
+        engine: where the trials run: local, in processes of this machine, or ray.
         device: auto, cpu, cuda or mps.
         workers: processes that clean the corpus.
         progress: reports the trials; by default a bar on standard error, if that is a terminal or notebook.
@@ -56,7 +56,7 @@ def run_study(
     study = Study.load(path)
     if documents:
         study = study.model_copy(update={"documents": documents})
-    do_all, jobs = engine(where), jobs or usual_jobs(device)
+    do_all, jobs = open_engine(engine), jobs or usual_jobs(device)
     trials = trials_of(study, path.parent, changes)
     file = path.with_suffix(".json")
     results = Results.load(file, study) if file.exists() else Results(study)
@@ -64,7 +64,10 @@ def run_study(
     failures = []
     if missing:
         progress.note(f"{len(missing)} of {len(trials)} trainings to do in {out}, {jobs} at once")
-        works = _prepare(missing, study, results, out, device, workers, file, progress)
+        _prepare(missing, out, workers, progress)
+        texts = _texts(study, out / missing[0].folder)
+        results.measure_on(Documents.of(Path(study.documents).name, texts), file)
+        works = [Work(trial, out / trial.folder, texts, study.measure, device) for trial in missing]
         with _shown(works, progress) as look:
             for work, outcome in do_all(works, jobs, look):
                 name = f"{work.trial.arm.name}, seed {work.trial.seed}"
@@ -94,30 +97,18 @@ def render(path: "str | Path") -> Results:
     return results
 
 
-def _prepare(
-    trials: Sequence[Trial],
-    study: Study,
-    results: Results,
-    out: Path,
-    device: str,
-    workers: int,
-    file: Path,
-    progress: Progress,
-) -> list[Work]:
-    """Make corpus, tokenizer and tokens of every trial, shared between them, and read the documents."""
-    with progress.task("preparing", len(trials), "trainings") as task:
-        for trial in trials:
-            run(trial.recipe, out / trial.folder, until="tokens", update=True, device="cpu", workers=workers)
+def _prepare(trials: Sequence[Trial], out: Path, workers: int, progress: Progress) -> None:
+    """Make corpus, tokenizer and tokens of every trial, shared between those that agree on them."""
+
+    def prepare(trial: Trial, progress: Progress) -> None:
+        where = out / trial.folder
+        run(trial.recipe, where, until="tokens", update=True, workers=workers, progress=progress)
+
+    prepare(trials[0], progress)  # reads the corpus, which takes longest and is worth showing
+    with progress.task("preparing", len(trials), "trainings", 1) as task:
+        for trial in trials[1:]:
+            prepare(trial, SILENT)
             task.advance(info=trial.folder)
-    texts = _texts(study, out / trials[0].folder)
-    documents = Documents.of(Path(study.documents).name, texts)
-    if results.documents and results.documents.sha256 != documents.sha256:
-        raise CompareError(
-            f"{file} was measured on {len(results.documents.sizes):,} documents of {results.documents.name}, "
-            f"which are not the {len(texts):,} of {documents.name} here; to start again, move it away"
-        )
-    results.documents = documents
-    return [Work(trial, out / trial.folder, texts, study.measure, device) for trial in trials]
 
 
 def _texts(study: Study, run_folder: Path) -> list[str]:
