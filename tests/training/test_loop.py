@@ -174,6 +174,12 @@ def test_another_recipe_is_refused(tiny: Recipe, tokens: Path, tmp_path: Path):
     assert weights(tmp_path) == before
 
 
+@pytest.fixture
+def plain(tiny: Recipe) -> Recipe:
+    """Give the recipe for training with autograd, whose loss these tests replace."""
+    return tiny.with_(**{"training.engine": "autograd"})
+
+
 class Listening(Progress):
     def __init__(self):
         self.warnings: list[str] = []
@@ -195,7 +201,7 @@ def test_other_versions_or_threads_give_a_warning(tiny: Recipe, tokens: Path, tm
 
 
 def test_nan_stops_and_names_the_last_good_checkpoint(
-    tiny: Recipe, tokens: Path, tmp_path: Path, monkeypatch
+    plain: Recipe, tokens: Path, tmp_path: Path, monkeypatch
 ):
     from aurelius.model.llama import Llama
 
@@ -207,12 +213,12 @@ def test_nan_stops_and_names_the_last_good_checkpoint(
 
     monkeypatch.setattr(Llama, "loss", sick)
     with pytest.raises(TrainingDiverged, match=r"step 8.*step-000005.*learning_rate"):
-        train(tiny, tokens, tmp_path)
+        train(plain, tokens, tmp_path)
     assert newest_checkpoint(tmp_path).name == "step-000005"
     assert all(torch.isfinite(t).all() for t in _tensors(newest_checkpoint(tmp_path)))
 
 
-def test_a_jump_of_the_loss_stops(tiny: Recipe, tokens: Path, tmp_path: Path, monkeypatch):
+def test_a_jump_of_the_loss_stops(plain: Recipe, tokens: Path, tmp_path: Path, monkeypatch):
     from aurelius.model.llama import Llama
 
     healthy, calls = Llama.loss, []
@@ -225,10 +231,10 @@ def test_a_jump_of_the_loss_stops(tiny: Recipe, tokens: Path, tmp_path: Path, mo
     with pytest.raises(
         TrainingDiverged, match=r"step 8: .*jumped to .*gradient norm.*step-000005.*max_loss_rise"
     ):
-        train(tiny, tokens, tmp_path)
+        train(plain, tokens, tmp_path)
     assert newest_checkpoint(tmp_path).name == "step-000005"
     calls.clear()
-    train(tiny.with_(**{"training.max_loss_rise": 0.0}), tokens, tmp_path / "unwatched")
+    train(plain.with_(**{"training.max_loss_rise": 0.0}), tokens, tmp_path / "unwatched")
 
 
 def _tensors(checkpoint: Path):
@@ -356,7 +362,7 @@ def test_other_tokens_are_refused(tiny: Recipe, tokens: Path, tmp_path: Path):
         train(tiny, tmp_path / "tokens", tmp_path / "out")
 
 
-def test_out_of_memory_says_what_to_change(tiny: Recipe, tokens: Path, tmp_path: Path, monkeypatch):
+def test_out_of_memory_says_what_to_change(plain: Recipe, tokens: Path, tmp_path: Path, monkeypatch):
     from aurelius.model.llama import Llama
 
     healthy = Llama.loss
@@ -366,7 +372,7 @@ def test_out_of_memory_says_what_to_change(tiny: Recipe, tokens: Path, tmp_path:
 
     monkeypatch.setattr(Llama, "loss", greedy)
     with pytest.raises(MemoryExhausted, match=r"out of memory.*training\.accumulate=2, which fits"):
-        train(tiny, tokens, tmp_path)
+        train(plain, tokens, tmp_path)
 
 
 def crowded(most: int):
@@ -384,18 +390,18 @@ def crowded(most: int):
 
 
 @pytest.mark.parametrize(("most", "pieces"), [(3, 2), (1, 4)])
-def test_auto_batch_splits_until_it_fits(tiny, tokens: Path, tmp_path: Path, monkeypatch, most, pieces):
+def test_auto_batch_splits_until_it_fits(plain, tokens: Path, tmp_path: Path, monkeypatch, most, pieces):
     from aurelius.model.llama import Llama
 
     monkeypatch.setattr(Llama, "loss", crowded(most))
-    last = train(tiny, tokens, tmp_path / "auto", auto_batch=True)
+    last = train(plain, tokens, tmp_path / "auto", auto_batch=True)
     state = read_state(last)
     assert state["pieces"] == pieces and state["tokens"] == 12 * 4 * 48, "the same tokens a step"
-    by_hand = train(tiny.with_(**{"training.accumulate": pieces}), tokens, tmp_path / "by_hand")
+    by_hand = train(plain.with_(**{"training.accumulate": pieces}), tokens, tmp_path / "by_hand")
     assert weights(last.parent) == weights(by_hand.parent)
 
 
-def test_a_failed_attempt_of_auto_batch_keeps_nothing_in_memory(tiny, tokens: Path, monkeypatch):
+def test_a_failed_attempt_of_auto_batch_keeps_nothing_in_memory(plain, tokens: Path, monkeypatch):
     """What a step that ran out of memory had allocated is gone before the next attempt."""
     from aurelius.model.llama import Llama
 
@@ -411,19 +417,19 @@ def test_a_failed_attempt_of_auto_batch_keeps_nothing_in_memory(tiny, tokens: Pa
             raise torch.OutOfMemoryError("16 GiB are not enough")
         return healthy(self, ids, *more)
 
-    blocks = Blocks(TokenStore.open(tokens, "train"), tiny.model.context, 0)
+    blocks = Blocks(TokenStore.open(tokens, "train"), plain.model.context, 0)
     monkeypatch.setattr(Llama, "loss", crowded)
-    trainer = Trainer(tiny, blocks, CPU)
+    trainer = Trainer(plain, blocks, CPU)
     assert trainer.shrink_micro_batches() == 4 and len(left) == 2
     assert trainer.done == 0 and trainer.step()[0].isfinite()
 
 
-def test_auto_batch_gives_up_if_one_sequence_is_too_much(tiny, tokens: Path, tmp_path: Path, monkeypatch):
+def test_auto_batch_gives_up_if_one_sequence_is_too_much(plain, tokens: Path, tmp_path: Path, monkeypatch):
     from aurelius.model.llama import Llama
 
     monkeypatch.setattr(Llama, "loss", crowded(0))
     with pytest.raises(MemoryExhausted, match="smallest micro-batches"):
-        train(tiny, tokens, tmp_path, auto_batch=True)
+        train(plain, tokens, tmp_path, auto_batch=True)
 
 
 @pytest.mark.long

@@ -222,6 +222,10 @@ class TrainingSettings(Section):
     accumulate: int = operational(
         default=1, ge=1, description="micro-batches per step (gradient accumulation), a divisor of batch"
     )
+    engine: Literal["auto", "autograd"] = operational(
+        default="auto",
+        description="what computes gradients: auto takes compiled code on a CPU; autograd is PyTorch's",
+    )
     story_start: float = Field(
         default=0.75,
         ge=0,

@@ -15,14 +15,13 @@ from torch import Tensor, nn
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 from aurelius.config.settings import ModelSettings
-from aurelius.model import cpu_kernels
 from aurelius.special_tokens import BOS
 
 FLEX_HEAD_DIM = 16  # the smallest that FlexAttention compiles
 
 # Which positions attend to which: None is causal; a boolean mask broadcasts to [B, H, T, keys]; a BlockMask
-# is for compiled training on a GPU; a list of spans is for training on a CPU.
-Mask = Tensor | BlockMask | list[cpu_kernels.Span] | None
+# is for compiled training on a GPU.
+Mask = Tensor | BlockMask | None
 
 
 class KVCache:
@@ -55,8 +54,6 @@ class Norm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, T, D] to [B, T, D]."""
-        if cpu_kernels.applies(x):
-            return cpu_kernels.rms_norm(x, self.weight, self.eps)
         return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)
 
 
@@ -76,8 +73,6 @@ class Attention(nn.Module):
         B, T, _ = x.shape
         # One product instead of three; concatenating the weights costs next to nothing.
         qkv = F.linear(x, torch.cat((self.q_proj.weight, self.k_proj.weight, self.v_proj.weight)))
-        if isinstance(mask, list):
-            return self.o_proj(cpu_kernels.attention(qkv, rope, self.heads, self.kv_heads, mask))
         qk, v = qkv.view(B, T, -1, self.head_dim).split((self.heads + self.kv_heads, self.kv_heads), 2)
         # Rotated before the transposition, so that the output of attention needs no copy.
         q, k = rotate(qk, rope).split((self.heads, self.kv_heads), 2)
@@ -160,25 +155,22 @@ class Llama(nn.Module):
         x = self.model.embed_tokens(ids)
         if torch.is_autocast_enabled(x.device.type):  # half the memory traffic of a float32 residual stream
             x = x.to(torch.get_autocast_dtype(x.device.type))
-        # The kernels for training on a CPU do not fill a cache.
-        mask = self._mask(ids, x, past, begin, fused=cache is None)
+        mask = self._mask(ids, past, begin)
         for number, layer in enumerate(self.model.layers):
             x = layer(x, rope, mask, cache, number)
         if cache is not None:
             cache.advance(T)
         return self.model.norm(x)
 
-    def _mask(self, ids: Tensor, x: Tensor, past: int, begin: int | None, fused: bool) -> Mask:
+    def _mask(self, ids: Tensor, past: int, begin: int | None) -> Mask:
         B, T = ids.shape
         story = None if begin is None else story_numbers(ids, begin)
-        if fused and cpu_kernels.applies(x):
-            return cpu_kernels.spans(B, T, self.shape.kv_heads, story)
         if story is not None and torch.compiler.is_compiling() and self.shape.head_dim >= FLEX_HEAD_DIM:
 
             def same_story(b: Tensor, h: Tensor, query: Tensor, key: Tensor) -> Tensor:
                 return (query >= key) & (story[b, query] == story[b, key])
 
-            return create_block_mask(same_story, B, None, T, T, x.device)
+            return create_block_mask(same_story, B, None, T, T, ids.device)
         if story is not None:
             return (story.unsqueeze(2) == story.unsqueeze(1)).tril_().unsqueeze(1)
         if past and T > 1:
@@ -188,8 +180,6 @@ class Llama(nn.Module):
     def loss(self, ids: Tensor, targets: Tensor, begin: int | None = None) -> Tensor:
         """Return the summed negative log-likelihood (nats) of ``targets`` [B, T] except IGNORE_INDEX."""
         x, head = self.hidden(ids, begin=begin), self.model.embed_tokens.weight
-        if cpu_kernels.applies(x):
-            return cpu_kernels.head_loss(x.flatten(0, 1), head, targets.flatten())
         logits = F.linear(x, head).float()
         return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum")
 

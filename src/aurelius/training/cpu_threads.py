@@ -15,16 +15,15 @@ import torch
 
 
 class ThreadTeam:
-    """``count`` threads, each with its share of PyTorch's threads."""
+    """``count`` threads."""
 
     def __init__(self, count: int):
         self.count = count
-        each = max(1, torch.get_num_threads() // count)
-        self._pool = ThreadPoolExecutor(count, "step", torch.set_num_threads, (each,))
+        self._pool = ThreadPoolExecutor(count, "step")
 
     @contextmanager
     def without_torch_threads(self) -> Iterator[None]:
-        """Keep PyTorch's other threads idle meanwhile; they would spin after each operation."""
+        """Keep PyTorch's own threads idle meanwhile; they would spin after each operation."""
         before = torch.get_num_threads()
         torch.set_num_threads(1)
         try:

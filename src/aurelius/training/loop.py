@@ -70,6 +70,8 @@ def train(
     target = devices.pick(device)
     torch.manual_seed(settings.seed)
     trainer = Trainer(recipe, blocks, target, world)
+    if trainer.fallback:
+        progress.warn(f"gradients come from autograd, which is slower: {trainer.fallback}")
     if auto_batch:
         accumulate = trainer.shrink_micro_batches()
         if accumulate > settings.accumulate:
@@ -77,6 +79,7 @@ def train(
     environment = {
         "device": target.type,
         "threads": torch.get_num_threads(),
+        "engine": trainer.engine,
         "processes": world.size,
         "pieces": trainer.micro_batches,  # the name that older versions read
         "versions": versions(),

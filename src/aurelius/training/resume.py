@@ -10,6 +10,7 @@ from aurelius.files import sha256
 from aurelius.model.checkpoint_folder import list_checkpoints, read_state
 from aurelius.progress import Progress
 from aurelius.training import checkpoint
+from aurelius.training.engines import AUTOGRAD
 from aurelius.training.trainer import Trainer
 
 IN_WORDS = {"pieces": "micro-batches"}  # names in state.json
@@ -43,7 +44,7 @@ def resume(
     seconds, losses, broken = 0.0, [], None
     for path in reversed(list_checkpoints(out)):
         try:
-            state = read_state(path)
+            state = {"engine": AUTOGRAD, **read_state(path)}  # older ones do not name it
             recorded = _comparable(state["made_from"])
             if changed := [key for key in identity if recorded.get(key) != identity[key]]:
                 raise RunError(

@@ -18,9 +18,9 @@ from aurelius.errors import MemoryExhausted, ModelError, RecipeError, first_line
 from aurelius.model.hf_folder import LlamaFolder
 from aurelius.model.llama import Llama
 from aurelius.special_tokens import IGNORE_INDEX
-from aurelius.training.cpu_threads import ThreadTeam
 from aurelius.training.cuda_graph import GraphedUpdate, compile_on_cuda
 from aurelius.training.distributed import World
+from aurelius.training.engines import AUTOGRAD, COMPILED, compiled_step
 from aurelius.training.optim import registry as optimizers
 from aurelius.training.optim.options import StepOptions
 from aurelius.training.schedule import learning_rate_share
@@ -68,18 +68,27 @@ class Trainer:
             self.model.to(device)
         self.bf16 = device.type == "cuda" if bf16 is None else bf16
         graphed = graphed and device.type == "cuda" and self.world.size == 1
-        count = min(torch.get_num_threads(), self.share)
-        threaded = device.type == "cpu" and self.world.size == 1 and count > 1
-        self.threads = ThreadTeam(count) if threaded else None
-        options = StepOptions(graphed, self.threads, self.bf16)
+        self.cpu, self.fallback = None, ""  # the compiled step, or why it cannot be used
+        if device.type == "cpu" and self.recipe.engine == "auto":
+            # There is no more work than stories; a block seldom has more than two.
+            with devices.memory_errors("Make the model or its context smaller"):
+                step = compiled_step(self.model, min(torch.get_num_threads(), 2 * self.share))
+            self.cpu, self.fallback = (None, step) if isinstance(step, str) else (step, "")
+        options = StepOptions(graphed, self.cpu, self.bf16)
         self.optimizers = optimizers.build(self.model, recipe.optimizer, options)
         self.done = 0  # steps
-        self._loss = (
-            compile_on_cuda(self.model.loss, device)
-            if graphed
-            else _distributed_loss(self.model, device, self.world)
-        )
+        if graphed:
+            self._loss = compile_on_cuda(self.model.loss, device)
+        elif self.cpu or self.world.size == 1:
+            self._loss = self.model.loss
+        else:
+            self._loss = _distributed_loss(self.model, device)
         self._update = GraphedUpdate(self._eager_update, self._state) if graphed else self._eager_update
+
+    @property
+    def engine(self) -> str:
+        """What computes the gradients, as recorded in checkpoints."""
+        return COMPILED if self.cpu else AUTOGRAD
 
     def load_weights(self, path: Path) -> None:
         """Start from the weights of a Hugging Face folder.
@@ -117,7 +126,7 @@ class Trainer:
         raise MemoryExhausted(f"{problem}{self._memory_advice()}")
 
     def _idle_torch_threads(self):
-        return self.threads.without_torch_threads() if self.threads else nullcontext()
+        return self.cpu.threads.without_torch_threads() if self.cpu else nullcontext()
 
     def _memory_advice(self) -> str:
         """Say which micro-batches would fit in memory after a step did not."""
@@ -132,7 +141,8 @@ class Trainer:
     def _eager_update(self, inputs: Tensor, targets: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
         loss = self._accumulate_gradients(inputs, targets, count)
         limit = self.recipe.gradient_clip or float("inf")
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        parameters = self.cpu.flat if self.cpu else self.model.parameters()
+        norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()
@@ -143,10 +153,13 @@ class Trainer:
     ) -> Tensor:
         """Add up the gradients of this process's blocks; return their part of the loss.
 
-        With ``synchronise`` the last micro-batch adds those of the other processes.
+        With ``synchronise`` those of the other processes are added, too.
         """
-        if self.threads:
-            return self._accumulate_with_threads(inputs, targets, count, self.threads)
+        if self.cpu:
+            loss = self.cpu.gradients(inputs, targets, self.begin, 1 / int(count))
+            if synchronise:
+                self.world.sum(self.cpu.gradient)
+            return torch.tensor(loss) / count
         loss = torch.zeros((), device=self.device)
         last = self.micro_batches - 1 if synchronise else None
         chunks = zip(inputs.chunk(self.micro_batches), targets.chunk(self.micro_batches), strict=True)
@@ -158,28 +171,6 @@ class Trainer:
             # DistributedDataParallel averages the gradients, but their sum is needed.
             (part * self.world.size).backward()
             loss += part.detach()
-        return loss
-
-    def _accumulate_with_threads(
-        self, inputs: Tensor, targets: Tensor, count: Tensor, threads: ThreadTeam
-    ) -> Tensor:
-        """Do the same with threads that each compute a part of a micro-batch.
-
-        The results are added up in the order of the blocks, so that every run has the same sums.
-        """
-        parameters = list(self.model.parameters())
-
-        def gradients_of(ids: Tensor, wanted: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-            loss = self.model.loss(ids, wanted, self.begin) / count
-            return loss.detach(), torch.autograd.grad(loss, parameters)
-
-        parts = min(self.micro_batches * threads.count, len(inputs))
-        loss = torch.zeros(())
-        results = threads.map(gradients_of, inputs.tensor_split(parts), targets.tensor_split(parts))
-        for part_loss, gradients in results:
-            loss += part_loss
-            for parameter, gradient in zip(parameters, gradients, strict=True):
-                parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
         return loss
 
     def shrink_micro_batches(self) -> int:
@@ -268,9 +259,7 @@ class _LossModule(nn.Module):
         return self.model.loss(ids, targets, begin)
 
 
-def _distributed_loss(model: Llama, device: torch.device, world: World):
-    if world.size == 1:
-        return model.loss
+def _distributed_loss(model: Llama, device: torch.device) -> DistributedDataParallel:
     # The only buffer, the table of the rotary embedding, never changes. PyTorch 2.13 renamed the option.
     parameters = inspect.signature(DistributedDataParallel).parameters
     option = "forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers"

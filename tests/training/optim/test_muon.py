@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 
 from aurelius.config.recipe import Recipe
 from aurelius.model.llama import Llama
-from aurelius.training.cpu_threads import ThreadTeam
 from aurelius.training.optim.muon import HeadGrid, Muon, join_heads, orthogonal, split_heads
 from aurelius.training.optim.registry import build
 
@@ -40,13 +39,12 @@ def test_muon_is_pytorchs_up_to_its_bf16():
         assert pairs[0].state[a]["momentum_buffer"].allclose(pairs[1].state[b]["momentum_buffer"])
 
 
-@pytest.mark.parametrize("workers", [None, ThreadTeam(2)])
-def test_each_head_is_orthogonalised_separately(workers: ThreadTeam | None):
+def test_each_head_is_orthogonalised_separately():
     """As if it were a parameter of its own, whether heads are stacked below or next to each other."""
 
     def trained(values: list[torch.Tensor], cut: HeadGrid, turned: bool = False) -> list[torch.Tensor]:
         parameters = [torch.nn.Parameter(value.clone()) for value in values]
-        optimizer = Muon([{"params": parameters, "heads": cut}], 0.02, 0.1, 0.95, workers)
+        optimizer = Muon([{"params": parameters, "heads": cut}], 0.02, 0.1, 0.95)
         for step in range(3):
             gradient = torch.randn(16, 16, generator=torch.Generator().manual_seed(step))
             parts = gradient.mT if turned else gradient

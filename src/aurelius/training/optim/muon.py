@@ -1,7 +1,7 @@
 """Muon for the matrices, AdamW for the embedding and the norms."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -11,9 +11,11 @@ from torch import _foreach_mul_ as multiply_  # pyright: ignore[reportPrivateImp
 
 from aurelius.config.optimizers import MuonSettings
 from aurelius.model.llama import Llama
-from aurelius.training.cpu_threads import ThreadTeam
 from aurelius.training.optim.adamw import adamw
 from aurelius.training.optim.options import StepOptions
+
+if TYPE_CHECKING:
+    from aurelius.training.cpu_step.engine import CpuStep
 
 ITERATIONS = 5
 COEFFICIENTS = (3.4445, -4.775, 2.0315)  # K. Jordan 2024, https://kellerjordan.github.io/posts/muon/
@@ -25,8 +27,8 @@ class Muon(torch.optim.Optimizer):
     """Momentum with orthogonalised updates, for matrices (Jordan 2024).
 
     The rule is that of `torch.optim.Muon`, applied to each head separately if a parameter group has a grid of
-    ``heads``. Matrices of one shape, transposed or not, are orthogonalised in one batch; on a CPU the
-    ``threads`` share it. Products run in float32 unless ``bf16``: few CPUs multiply bf16 natively.
+    ``heads``. Matrices of one shape, transposed or not, are orthogonalised in one batch, in float32 unless
+    ``bf16``. On a CPU, compiled code (``cpu``) updates one matrix at a time on each core.
     """
 
     def __init__(
@@ -35,23 +37,34 @@ class Muon(torch.optim.Optimizer):
         lr: float,
         weight_decay: float,
         momentum: float,
-        threads: ThreadTeam | None = None,
+        cpu: "CpuStep | None" = None,
         bf16: bool = False,
     ):
         defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "heads": (1, 1)}
         super().__init__(matrices, defaults)
-        self.threads, self.bf16 = threads, bf16
+        self.cpu, self.bf16 = cpu, bf16
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Update the parameters once."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None and not self.state[p]:
+                    self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+        if self.cpu:
+            self.cpu.update_matrices(
+                [
+                    (p, self.state[p]["momentum_buffer"], group)
+                    for group in self.param_groups
+                    for p in group["params"]
+                    if p.grad is not None
+                ]
+            )
+            return
         by_shape: dict[torch.Size, list[tuple[Tensor, dict[str, Any], Tensor]]] = {}
         for group in self.param_groups:
             matrices = [p for p in group["params"] if p.grad is not None]
             gradients = [p.grad for p in matrices]
-            for p in matrices:
-                if not self.state[p]:
-                    self.state[p]["momentum_buffer"] = torch.zeros_like(p)
             averages = [self.state[p]["momentum_buffer"] for p in matrices]
             lerp_(averages, gradients, 1 - group["momentum"])
             lerp_(gradients, averages, group["momentum"])  # Nesterov momentum
@@ -59,10 +72,8 @@ class Muon(torch.optim.Optimizer):
             for p, gradient in zip(matrices, gradients, strict=True):
                 heads = split_heads(gradient, group["heads"])
                 by_shape.setdefault(heads.shape[1:], []).append((p, group, heads))
-        parts = [part for group in by_shape.values() for part in self._shares(group)]
-        stacks = [torch.cat([heads for _, _, heads in part]) for part in parts]
-        each = self.threads.map if self.threads else map
-        for part, updates in zip(parts, each(self._orthogonal, stacks), strict=True):
+        for part in by_shape.values():
+            updates = orthogonal(torch.cat([heads for _, _, heads in part]), self.bf16)
             pieces = updates.split([len(heads) for _, _, heads in part])
             changes = [
                 join_heads(piece, p.shape, group["heads"])
@@ -72,13 +83,6 @@ class Muon(torch.optim.Optimizer):
             multiply_(changes, scales)
             multiply_(changes, -part[0][1]["lr"])  # the same for every group
             add_([p for p, _, _ in part], changes)
-
-    def _shares(self, matrices: list[Any]) -> Iterable[list[Any]]:
-        size = -(-len(matrices) // self.threads.count) if self.threads else len(matrices)
-        return (matrices[first : first + size] for first in range(0, len(matrices), size))
-
-    def _orthogonal(self, stack: Tensor) -> Tensor:
-        return orthogonal(stack, self.bf16)
 
 
 def split_heads(matrix: Tensor, grid: HeadGrid) -> Tensor:
@@ -137,7 +141,7 @@ def build(model: Llama, settings: MuonSettings, options: StepOptions) -> list[to
         settings.learning_rate,
         settings.weight_decay,
         settings.momentum,
-        options.threads,
+        options.cpu,
         options.bf16,
     )
     matrices = {p for group in groups for p in group["params"]}
