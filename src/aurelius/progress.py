@@ -18,6 +18,10 @@ class Task:
         """Report that ``count`` more units are done; ``info`` is a short text such as the loss."""
         self.done += count
 
+    def expect(self, total: int) -> None:
+        """Report that the total turned out to be another."""
+        self.total = total
+
 
 class Progress:
     """The silent reporter, and the interface of the others."""

@@ -137,3 +137,7 @@ class _LiveTask(Task):
         if info:
             self.bars.update(self.handle, info=info)
         self.waiting, self.shown = 0, now
+
+    def expect(self, total: int) -> None:
+        self.total = total
+        self.bars.update(self.handle, total=total)

@@ -6,6 +6,7 @@ from pathlib import Path
 RECIPE = "recipe.toml"
 MANIFEST = "manifest.json"
 METRICS = "metrics.jsonl"
+CLOCK = "clock.json"  # of a training with a limited time
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,21 @@
 from pathlib import Path
 
+import pytest
+
 from aurelius.config.recipe import Recipe
 from aurelius.training.memory import memory_bytes
-from aurelius.training.timing import resolve_steps, seconds_per_step
+from aurelius.training.timing import Plan, plan, seconds_per_step
 
 
-def test_minutes_become_steps_in_proportion(tiny: Recipe, tiny_run: Path):
-    def steps(minutes: float) -> int:
-        return resolve_steps(tiny.with_(**{"training.minutes": minutes}), tiny_run / "tokens", "cpu")
+def test_a_budget_becomes_steps(tiny: Recipe, tiny_run: Path):
+    def planned(seconds: float) -> Plan:
+        return plan(tiny, tiny_run / "tokens", seconds, "cpu")
 
-    tries = [(steps(0.5), steps(5.0)) for _ in range(3)]  # a busy machine may be slow for one of the two
-    assert any(3 < ten / one < 30 for one, ten in tries)
-    assert max(one for one, _ in tries) > 100, "a tiny model does thousands of steps a minute"
+    tries = [(planned(40.0), planned(400.0)) for _ in range(3)]  # a busy machine may be slow for one of them
+    assert any(5 < longer.steps / short.steps < 30 for short, longer in tries)
+    assert max(short.steps for short, _ in tries) > 100, "a tiny model does thousands of steps a minute"
+    assert all(300 < longer.seconds < 400 for _, longer in tries), "evaluation and export need some"
+    assert planned(1.0).seconds == pytest.approx(0.1), "training gets a tenth at least"
 
 
 def test_the_estimate_counts_the_batch(tiny: Recipe):

@@ -20,7 +20,7 @@ def add_run_options(parser: argparse.ArgumentParser, what: str = RUN_OR_RECIPE) 
     add_stage_options(parser, what)
     group = parser.add_argument_group("training")
     group.add_argument(
-        "--minutes", type=float, help="train for about this long instead of the recipe's steps"
+        "--minutes", type=float, help="how long the whole run may take, instead of the recipe's steps"
     )
     group.add_argument(
         "--auto-batch",

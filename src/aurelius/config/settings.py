@@ -214,7 +214,10 @@ class TrainingSettings(Section):
         description="model folder whose weights training starts from (imported: the run's own); empty: none",
     )
     minutes: float = Field(
-        default=0.0, ge=0, le=10**6, description="time budget that steps were computed from; 0: none"
+        default=0.0,
+        ge=0,
+        le=10**6,
+        description="time budget of the whole run, which the clock keeps; steps is then a plan; 0: none",
     )
     batch: int = Field(
         default=8, ge=1, le=2**20, description="sequences per step; a step has batch x context tokens"

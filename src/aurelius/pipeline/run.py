@@ -6,6 +6,7 @@ training, resumed. One that no longer matches is refused, or, with ``update``, s
 
 import errno
 import shutil
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -26,8 +27,10 @@ from aurelius.pipeline.run_folder import RunFolder
 from aurelius.pipeline.sharing import share
 from aurelius.pipeline.stages import STAGES, Job
 from aurelius.progress import SILENT, Progress
-from aurelius.progress_bar import if_watched
-from aurelius.run_paths import MANIFEST, RECIPE, RunPaths
+from aurelius.progress_bar import duration, if_watched
+from aurelius.run_paths import CLOCK, MANIFEST, RECIPE, RunPaths
+
+EARLIER = ("corpus", "tokenizer", "tokens")  # the stages before training
 
 
 def run(
@@ -54,7 +57,8 @@ def run(
         recipe: a shipped recipe's name, a .toml file, a `Recipe`, or a run folder (its own recipe).
         out: the run folder; ``runs/<name of the recipe>`` by default.
         overrides: values by dotted key, such as ``{"training.steps": 2000}``.
-        minutes: a time budget that replaces ``training.steps``; turned into steps once, before training.
+        minutes: how long the whole run may take, downloads and time while it is stopped aside; replaces
+            ``training.steps``.
         until: the last stage to do.
         to: targets to export to in addition to stock transformers: onnx, gguf.
         update: set stages that no longer match aside (in ``superseded/``) and redo them.
@@ -73,6 +77,7 @@ def run(
         AureliusError: see the stages; `RunError` if the folder comes from another recipe or is damaged,
             `StorageError` if the disk refuses.
     """
+    began = time.monotonic()
     stages.wanted(until, to)  # a mistake should show before the first stage
     if workers < 1:
         raise RunError(f"workers is {workers}; at least one process has to clean the corpus")
@@ -93,14 +98,16 @@ def run(
             new = [s.name for s in wanted if s.optional and (update or s.name not in existing)]
             registry.preflight(requested, new)
             settled = reconcile(requested, paths, update, progress)
-            job = Job(settled, paths, paths.training, device, progress, auto_batch, track, workers, stories)
+            job = Job(
+                settled, paths, paths.training, device, progress, auto_batch, track, workers, stories, began
+            )
             done: list[str] = []
             for stage in wanted:
                 if is_done(stage, job.recipe, paths, update, verify, progress):
                     refresh(stage, job)
                     continue
                 if stage.name == "training":
-                    job = replace(job, recipe=resolve_minutes(job))
+                    job = plan_minutes(job)
                 borrow = not fresh and stories is None
                 if not (borrow and share(stage, job.recipe, paths, verify, progress)):
                     do(stage, job)
@@ -145,19 +152,32 @@ def storage_error(error: OSError) -> StorageError:
     return StorageError(f"{where}{error.strerror or error}; {advice}")
 
 
-def resolve_minutes(job: Job, processes: int = 1) -> Recipe:
-    """Turn a budget of minutes into steps, once; the run's recipe then has both."""
-    recipe = job.recipe
-    if recipe.training.steps or not recipe.training.minutes:
-        return recipe
-    from aurelius.training.timing import resolve_steps
+def plan_minutes(job: Job, processes: int = 1) -> Job:
+    """Plan the steps of a budget of minutes, and how long they may take; the run's recipe then has both.
 
-    job.progress.note(f"timing some steps, to see how many fit in {recipe.training.minutes:g} min")
-    steps = resolve_steps(recipe, job.run.tokens, job.device, processes, job.auto_batch)
-    job.progress.note(f"this machine does {steps} steps in {recipe.training.minutes:g} min")
-    resolved = recipe.with_(**{"training.steps": steps})
-    write_bytes(job.run.recipe_file, resolved.to_toml().encode())
-    return resolved
+    The budget is for the whole command: what earlier stages took is gone, and later ones need some, too.
+    """
+    recipe, minutes = job.recipe, job.recipe.training.minutes
+    if not minutes or (job.run.training / CLOCK).is_file():
+        return job
+    from aurelius.training.timing import LEAST_SHARE, plan
+
+    earlier = [Manifest.read(job.run.folder / stages.folder(name)) for name in EARLIER]
+    spent = max(time.monotonic() - job.began, sum(m.seconds for m in earlier if m))
+    left = max(60 * minutes - spent, LEAST_SHARE * 60 * minutes)
+    job.progress.note(f"timing some steps, to see how many fit in {minutes:g} min")
+    planned = plan(recipe, job.run.tokens, left, job.device, processes, job.auto_batch)
+    if planned.seconds <= 2 * LEAST_SHARE * 60 * minutes:
+        job.progress.warn(
+            f"{minutes:g} min are hardly enough for the other stages; training gets {planned.seconds:.0f} s"
+        )
+    job.progress.note(
+        f"training gets {duration(planned.seconds)} of the {minutes:g} min, some {planned.steps:,} steps here"
+    )
+    if not recipe.training.steps:
+        recipe = recipe.with_(**{"training.steps": planned.steps})
+        write_bytes(job.run.recipe_file, recipe.to_toml().encode())
+    return replace(job, recipe=recipe, seconds=planned.seconds)
 
 
 @contextmanager

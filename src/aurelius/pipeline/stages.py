@@ -33,6 +33,8 @@ class Job:
     track: tuple[str, ...] = ()
     workers: int = 1
     stories: Iterable[str | Mapping[str, Any]] | None = None
+    began: float = 0.0  # when the command did, on the monotonic clock
+    seconds: float | None = None  # that training may take
 
     @property
     def located(self) -> Recipe:
@@ -91,6 +93,7 @@ def train(job: Job) -> None:
         job.run.tokens,
         job.out,
         device=job.device,
+        seconds=job.seconds,
         auto_batch=job.auto_batch,
         track=job.track,
         progress=job.progress,

@@ -1,8 +1,8 @@
 """Training by several processes that ``torchrun`` started; all earlier stages are done before, by one."""
 
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from aurelius.errors import RunError, suggest
 from aurelius.pipeline.execute import do, is_done
 from aurelius.pipeline.manifest import Manifest
 from aurelius.pipeline.request import reconcile, resolve
-from aurelius.pipeline.run import locked, resolve_minutes
+from aurelius.pipeline.run import locked, plan_minutes
 from aurelius.pipeline.run_folder import RunFolder
 from aurelius.pipeline.stages import Job, train, wanted
 from aurelius.progress import SILENT, Progress
@@ -42,6 +42,7 @@ def train_together(
     from aurelius.device import pick
     from aurelius.training.distributed import process_group
 
+    began = time.monotonic()
     requested, paths = resolve(recipe, out, overrides or {}, minutes)
     with process_group(pick(device)) as world, locked(paths) if world.is_first else nullcontext():
         stage, due, job = wanted(TRAINING)[-1], False, None
@@ -49,9 +50,9 @@ def train_together(
             require_packed(paths)
             settled = reconcile(requested, paths, update=False, progress=progress)
             due = not is_done(stage, settled, paths, False, False, progress)
-            job = Job(settled, paths, paths.training, device, progress, auto_batch, tuple(track))
+            job = Job(settled, paths, paths.training, device, progress, auto_batch, tuple(track), began=began)
             if due:
-                job = replace(job, recipe=resolve_minutes(job, world.size))
+                job = plan_minutes(job, world.size)
         if not world.highest(due):  # the others wait here until the recipe is settled
             return RunFolder(paths.folder)
         if job:

@@ -22,14 +22,20 @@ METADATA = {"format": "pt"}  # which transformers requires of a safetensors file
 
 
 def write(
-    folder: Path, step: int, model: Llama, optimizer: dict[str, Tensor], state: dict[str, Any], keep: int
+    folder: Path,
+    step: int,
+    model: Llama,
+    optimizer: dict[str, Tensor],
+    state: dict[str, Any],
+    keep: int,
+    always: int | None = None,
 ) -> Path:
-    """Write the checkpoint of ``step`` and remove all but the ``keep`` newest.
+    """Write the checkpoint of ``step`` and remove all but the ``keep`` newest, and that of ``always``.
 
     Raises:
         OSError: the disk refuses; earlier checkpoints are untouched.
     """
-    path = folder / f"step-{step:06d}"
+    path = folder / name_of(step)
     temporary = folder / f".{path.name}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     try:
@@ -43,10 +49,17 @@ def write(
         shutil.rmtree(temporary, ignore_errors=True)
     sync(folder)
     for old in list_checkpoints(folder)[:-keep]:
+        if old.name == name_of(always):
+            continue
         removed = folder / f".{old.name}.tmp"
         os.replace(old, removed)  # at once, so that no half-removed folder looks like a checkpoint
         shutil.rmtree(removed)
     return path
+
+
+def name_of(step: int | None) -> str:
+    """Return the name of the folder of a step's checkpoint."""
+    return "" if step is None else f"step-{step:06d}"
 
 
 def remove_unfinished(folder: Path) -> None:

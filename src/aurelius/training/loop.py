@@ -21,11 +21,13 @@ from aurelius.errors import Interrupted, TrainingDiverged
 from aurelius.inference.packed_loss import packed_loss
 from aurelius.model.checkpoint_folder import list_checkpoints, newest_checkpoint
 from aurelius.progress import SILENT, Progress
+from aurelius.run_paths import CLOCK
 from aurelius.training import checkpoint
+from aurelius.training.clock import Clock
 from aurelius.training.distributed import World
 from aurelius.training.metrics import open_metrics, overfitting, read_metrics
 from aurelius.training.resume import made_from, resume
-from aurelius.training.schedule import learning_rate_share
+from aurelius.training.schedule import Decay, Schedule
 from aurelius.training.trainer import Trainer
 from aurelius.versions import versions
 
@@ -36,6 +38,7 @@ def train(
     out: Path,
     *,
     device: str = "auto",
+    seconds: float | None = None,
     auto_batch: bool = False,
     track: Iterable[str] = (),
     progress: Progress = SILENT,
@@ -49,6 +52,8 @@ def train(
         tokens: a token folder.
         out: the training folder; training resumes from the checkpoints in it.
         device: auto, cpu, cuda or mps.
+        seconds: the time there is for training; the clock then decides when it decays and ends, and
+            ``training.steps`` is only a plan. A resumed training has the time it was begun with.
         auto_batch: split steps into as many micro-batches as the memory requires.
         track: names of trackers (tensorboard, trackio, wandb) that get the same figures as metrics.jsonl.
         progress: reports tokens and loss.
@@ -61,7 +66,7 @@ def train(
         TrainingDiverged: the loss is no longer finite, or jumped; the last good checkpoint is named.
         Interrupted: Ctrl-C or SIGTERM; a checkpoint was saved.
     """
-    settings = recipe.training
+    begun, settings = time.monotonic(), recipe.training
     context = recipe.model.context
     track, world = tuple(track), World()
     blocks = Blocks(TokenStore.open(tokens, "train"), context, settings.seed, settings.story_start)
@@ -90,12 +95,13 @@ def train(
         checkpoint.remove_unfinished(out)
     if settings.start and not list_checkpoints(out):
         trainer.load_weights(Path(settings.start))
-    seconds, losses = resume(trainer, out, identity, environment, progress)
+    clock = _open_clock(trainer, out, seconds)
+    trained, losses = resume(trainer, out, identity, environment, progress)
     # Losses and gradient norms since the last line of the metrics.
     window = [torch.tensor([loss, 0.0], device=target) for loss in losses]
     logged = [line["loss"] for line in read_metrics(out) if "loss" in line and line["step"] <= trainer.done]
     lowest = min(logged, default=float("inf"))
-    started = time.monotonic() - seconds
+    started = begun - trained
     per_step = settings.batch * context
 
     def save() -> None:
@@ -111,7 +117,8 @@ def train(
             "made_from": identity,
         }
         tensors = trainer.state_tensors()
-        checkpoint.write(out, trainer.done, trainer.model, tensors, state, settings.keep_checkpoints)
+        keep, before_decay = settings.keep_checkpoints, trainer.schedule.decay_step
+        checkpoint.write(out, trainer.done, trainer.model, tensors, state, keep, before_decay)
 
     metrics = open_metrics(out, trainer.done, track, identity) if world.is_first else nullcontext()
     with (
@@ -119,20 +126,21 @@ def train(
         metrics as log,
         progress.task("training", settings.steps * per_step, "tokens", trainer.done * per_step) as task,
     ):
+        schedule = trainer.schedule
 
         def record(**figures: float) -> None:
             if log:
                 log.record(trainer.done, trainer.done * per_step, **figures)
 
         def due(every: int) -> bool:
-            return trainer.done % every == 0 or trainer.done == settings.steps
+            return trainer.done % every == 0 or trainer.done == schedule.end
 
         for name, tracker in zip(track, log.trackers if log else (), strict=False):
             progress.note(f"{name}: the figures are in {tracker.where}")
-        clock, counted, valid = time.monotonic(), trainer.done, ""
+        since, counted, valid = time.monotonic(), trainer.done, ""
         if not settings.steps and world.is_first and not list_checkpoints(out):
             save()  # the weights that training would start from
-        while trainer.done < settings.steps:
+        while schedule.end is None or trainer.done < schedule.end:
             window.append(torch.stack(trainer.step()))
             # A GPU runs ahead of this loop; reading a figure waits for it.
             reads = target.type != "cuda" or due(settings.log_every)
@@ -149,12 +157,12 @@ def train(
                 record(
                     loss=round(mean, 5),
                     gradient_norm=round(norm, 4),
-                    rate=round(learning_rate_share(trainer.done - 1, settings), 5),
-                    tokens_per_second=round((trainer.done - counted) * per_step / (now - clock)),
+                    rate=round(schedule.share(trainer.done - 1), 5),
+                    tokens_per_second=round((trainer.done - counted) * per_step / (now - since)),
                     seconds=round(now - started, 2),
                 )
                 window.clear()
-                clock, counted = now, trainer.done
+                since, counted = now, trainer.done
                 task.advance(0, f"loss {mean:.3f}{valid}")
             task.advance(per_step)
             if due(settings.validate_every) and validation and world.is_first:
@@ -166,15 +174,22 @@ def train(
                     valid_loss=round(value, 5), valid_bits_per_byte=round(held_out.bits_per_byte(value), 5)
                 )
                 valid = f", held-out {value:.3f}"
-                clock, counted = time.monotonic(), trainer.done
+                since, counted = time.monotonic(), trainer.done
             # Several processes have to agree on whether one of them was asked to stop.
             stopped_by = world.highest(stop.signal) if world.size == 1 or reads else 0
-            if (due(settings.checkpoint_every) or stopped_by) and world.is_first:
+            before_decay = trainer.done == schedule.decay_step
+            if clock and reads and trainer.done != schedule.end:
+                decision = _decide(clock, trainer.done, time.monotonic() - started, world)
+                if decision:
+                    before_decay = trainer.done == schedule.decay_step
+                    task.expect(decision.end * per_step)
+            if (due(settings.checkpoint_every) or before_decay or stopped_by) and world.is_first:
                 save()
             if stopped_by:
                 world.highest(0)  # no process exits before the first one has saved
+                planned = schedule.end or settings.steps
                 raise Interrupted(
-                    f"stopped by {Signals(stopped_by).name} at step {trainer.done} of {settings.steps}; a "
+                    f"stopped by {Signals(stopped_by).name} at step {trainer.done} of {planned}; a "
                     f"checkpoint is saved in {out}: run the same command to resume",
                     128 + stopped_by,
                 )
@@ -182,6 +197,31 @@ def train(
     if world.is_first and (sign := overfitting(read_metrics(out))):
         progress.warn(f"training: {sign}")
     return newest_checkpoint(out)
+
+
+def _open_clock(trainer: Trainer, out: Path, seconds: float | None) -> Clock | None:
+    """Let the clock decide if there is a limited time, or there was when this training began."""
+    world, file = trainer.world, out / CLOCK
+    exists = file.is_file()
+    if not world.highest(world.is_first and (exists or seconds is not None)):
+        return None
+    trainer.schedule = Schedule(trainer.recipe, timed=True)
+    if world.is_first and not exists:
+        Clock(seconds or 0.0, trainer.schedule, file).save()
+    world.highest(0)  # the others read what the first one has written
+    clock = Clock.reopen(file, trainer.schedule)
+    clock.file = file if world.is_first else None
+    return clock
+
+
+def _decide(clock: Clock, done: int, elapsed: float, world: World) -> Decay | None:
+    """Let the first process decide, and all of them follow."""
+    decision = clock.decide(done, elapsed) if world.is_first else None
+    end = world.highest(decision.end if decision else 0)
+    if end and not world.is_first:
+        decision = Decay(done, end)
+        clock.take(decision)
+    return decision
 
 
 def _check_finite(window: list[torch.Tensor], done: int, out: Path) -> None:

@@ -1,17 +1,54 @@
-"""The learning rate over the course of training."""
+"""The learning rate over the course of training: warm-up, constant, linear decay.
+
+Source: Hu et al. 2024 (MiniCPM), arXiv 2404.06395.
+"""
+
+import math
+from dataclasses import dataclass
 
 from aurelius.config.settings import TrainingSettings
 
 
-def learning_rate_share(step: int, settings: TrainingSettings) -> float:
-    """Return the learning rate of ``step`` (from 0) as a share of the peak: warm-up, constant, linear decay.
+@dataclass(frozen=True)
+class Decay:
+    """From ``start`` on the rate falls linearly, to reach its final share at ``end`` (steps)."""
 
-    Source: Hu et al. 2024 (MiniCPM), arXiv 2404.06395.
+    start: float
+    end: int
+
+
+class Schedule:
+    """The learning rate of each step, as a share of the peak.
+
+    ``decays`` holds the planned decay. Under a budget of time it is empty until the clock decides when to
+    begin; a later decay goes on from the rate that the one before it has reached.
     """
-    warmup, decay = settings.warmup * settings.steps, settings.decay * settings.steps
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    remaining = settings.steps - step
-    if remaining < decay:
-        return settings.final_rate + (1 - settings.final_rate) * remaining / decay
-    return 1.0
+
+    def __init__(self, settings: TrainingSettings, timed: bool = False):
+        self.settings = settings
+        planned = Decay(settings.steps * (1 - settings.decay), settings.steps)
+        self.decays: list[Decay] = [] if timed else [planned]
+
+    @property
+    def end(self) -> int | None:
+        """How many steps training takes; None while that is open."""
+        return self.decays[-1].end if self.decays else None
+
+    @property
+    def decay_step(self) -> int | None:
+        """After how many steps the rate begins to fall; None while that is open, or if it never does."""
+        if not self.decays or self.decays[0].start >= self.decays[0].end:
+            return None
+        return math.ceil(self.decays[0].start)
+
+    def share(self, step: int) -> float:
+        """Return the rate of ``step`` (from 0) as a share of the peak."""
+        rate, final = 1.0, self.settings.final_rate
+        for number, decay in enumerate(self.decays):
+            if step <= decay.start:
+                break
+            following = self.decays[number + 1 : number + 2]
+            at = min(step, *(later.start for later in following)) if following else step
+            rate = final + (rate - final) * (decay.end - at) / (decay.end - decay.start)
+        warmup = self.settings.warmup * self.settings.steps
+        return min(rate, (step + 1) / (warmup + 1)) if step < warmup else rate

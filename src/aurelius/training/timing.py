@@ -1,6 +1,7 @@
 """How long training takes here: minutes turned into steps, and the estimate of ``aurelius show``."""
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +14,36 @@ from aurelius.data.store import TokenStore
 from aurelius.training.trainer import Trainer, micro_batches
 
 WARMUP_STEPS, TIMED_STEPS = 4, 8
-RESERVE = 0.93  # share of the budget for steps; the rest is for validations and checkpoints
+LEAST_SHARE = 0.1  # of the budget for training, however long the rest takes
+FINISHING = 6.0  # seconds of loading the model, telling stories and exporting
+EVALUATION_COST = 1.5  # a held-out token is scored twice, without gradients, in shorter batches
 
 
-def resolve_steps(
-    recipe: Recipe, tokens: Path, device: str = "auto", processes: int = 1, auto_batch: bool = False
-) -> int:
-    """Return how many steps fit in ``recipe.training.minutes`` here, by timing a few on a throw-away model.
+@dataclass(frozen=True)
+class Plan:
+    """What a budget of time allows: steps, and the seconds there are for them."""
 
-    With several processes, one times its share of a step; ``auto_batch`` as in `train`.
+    steps: int
+    seconds: float
+
+
+def plan(
+    recipe: Recipe,
+    tokens: Path,
+    seconds: float,
+    device: str = "auto",
+    processes: int = 1,
+    auto_batch: bool = False,
+) -> Plan:
+    """Return how much of ``seconds`` training can have, and how many steps that makes here.
+
+    A few steps are timed on a throw-away model; what comes after training is estimated from them. With
+    several processes, one times its share of a step; ``auto_batch`` as in `train`.
 
     Raises:
         RunError: the tokens cannot be used.
     """
+    started = time.monotonic()
     blocks = Blocks(
         TokenStore.open(tokens, "train"),
         recipe.model.context,
@@ -41,8 +59,18 @@ def resolve_steps(
     trainer = Trainer(timed, blocks, devices.pick(device), graphed=processes == 1)
     if auto_batch:
         trainer.shrink_micro_batches()
-    seconds = _seconds_per_step(trainer)
-    return max(1, int(recipe.training.minutes * 60 * RESERVE / seconds))
+    per_step = _seconds_per_step(trainer)
+    per_token = per_step / timed.tokens_per_step
+    left = seconds - (time.monotonic() - started) - _after_training(recipe, tokens, per_token)
+    left = max(left, LEAST_SHARE * seconds)
+    return Plan(max(1, int(left / per_step)), left)
+
+
+def _after_training(recipe: Recipe, tokens: Path, per_token: float) -> float:
+    """Estimate the seconds of evaluation and export, given those of training on a token."""
+    held_out = TokenStore.open(tokens, "valid")
+    share = min(1.0, (recipe.evaluation.stories or len(held_out)) / max(1, len(held_out)))
+    return FINISHING + EVALUATION_COST * share * len(held_out.ids) * per_token
 
 
 def seconds_per_step(recipe: Recipe, device: str = "auto") -> float:

@@ -23,7 +23,7 @@ from aurelius.training.distributed import World
 from aurelius.training.engines import AUTOGRAD, COMPILED, compiled_step
 from aurelius.training.optim import registry as optimizers
 from aurelius.training.optim.options import StepOptions
-from aurelius.training.schedule import learning_rate_share
+from aurelius.training.schedule import Schedule
 
 FRACTION_FOR_STEP = 0.8  # of a GPU's memory, when micro-batches are sized; the rest is for everything else
 
@@ -77,6 +77,7 @@ class Trainer:
         options = StepOptions(graphed, self.cpu, self.bf16)
         self.optimizers = optimizers.build(self.model, recipe.optimizer, options)
         self.done = 0  # steps
+        self.schedule = Schedule(self.recipe)
         if graphed:
             self._loss = compile_on_cuda(self.model.loss, device)
         elif self.cpu or self.world.size == 1:
@@ -110,7 +111,7 @@ class Trainer:
         Raises:
             MemoryExhausted: the batch does not fit in memory; the message says what to change.
         """
-        optimizers.set_learning_rate(self.optimizers, learning_rate_share(self.done, self.recipe))
+        optimizers.set_learning_rate(self.optimizers, self.schedule.share(self.done))
         try:
             with devices.memory_errors(""), self._idle_torch_threads():
                 inputs, targets = self.data.batch(self.done * self.recipe.batch, self.recipe.batch)
