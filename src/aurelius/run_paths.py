@@ -6,6 +6,7 @@ from pathlib import Path
 RECIPE = "recipe.toml"
 MANIFEST = "manifest.json"
 METRICS = "metrics.jsonl"
+AUTO = "auto"  # the recipe that is sized for a budget of time
 CLOCK = "clock.json"  # of a training with a limited time
 
 

@@ -30,7 +30,7 @@ PAGES = sorted(
 FENCE = re.compile(r"(?P<above>[^\n]*)\n```(?P<language>\w*)\n(?P<text>.*?)\n```\n", re.DOTALL)
 NOT_RUN = re.compile(r"<!-- not run: \S.* -->")
 SMALL = {  # how numbers shrink
-    r"--minutes [\d.]+": "--minutes 0.01",
+    r"minutes [\d.]+": "minutes 0.01",  # and --more-minutes
     r"training\.steps=\d+": "training.steps=4",
     r'"training\.steps": \d+': '"training.steps": 4',
     r"--nproc-per-node \d+": "--nproc-per-node 2",

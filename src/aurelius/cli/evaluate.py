@@ -11,7 +11,8 @@ from aurelius.errors import RecipeError
 
 ONLY_WITH_FILE = ("column",)
 ONLY_FOR_RUNS = (
-    "out", "corpus", "minutes", "set", "update", "verify", "fresh", "auto_batch", "track", "workers",
+    "out", "corpus", "minutes", "more_minutes", "set", "update", "verify", "fresh", "auto_batch", "track",
+    "workers",
 )  # fmt: skip
 
 

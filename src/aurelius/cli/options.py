@@ -15,12 +15,17 @@ if TYPE_CHECKING:
 RUN_OR_RECIPE = "a recipe's name or file, or a run: its folder, or its name in runs/"
 
 
-def add_run_options(parser: argparse.ArgumentParser, what: str = RUN_OR_RECIPE) -> None:
+def add_run_options(
+    parser: argparse.ArgumentParser, what: str = RUN_OR_RECIPE, default: str | None = None
+) -> None:
     """Add the options of every command that brings a run up to date, training included."""
-    add_stage_options(parser, what)
+    add_stage_options(parser, what, default)
     group = parser.add_argument_group("training")
     group.add_argument(
         "--minutes", type=float, help="how long the whole run may take, instead of the recipe's steps"
+    )
+    group.add_argument(
+        "--more-minutes", type=float, metavar="MINUTES", help="continue a finished run for this long"
     )
     group.add_argument(
         "--auto-batch",
@@ -33,9 +38,12 @@ def add_run_options(parser: argparse.ArgumentParser, what: str = RUN_OR_RECIPE) 
     add_device_option(group)
 
 
-def add_stage_options(parser: argparse.ArgumentParser, what: str = RUN_OR_RECIPE) -> None:
-    """Add the options of the stages before training."""
-    parser.add_argument("recipe", metavar="RUN_OR_RECIPE", help=what)
+def add_stage_options(
+    parser: argparse.ArgumentParser, what: str = RUN_OR_RECIPE, default: str | None = None
+) -> None:
+    """Add the options of the stages before training; with a ``default``, the recipe may be left out."""
+    optional: dict[str, Any] = {"nargs": "?", "default": default} if default else {}
+    parser.add_argument("recipe", metavar="RUN_OR_RECIPE", help=what, **optional)
     add_json_option(parser)
     parser.add_argument("--out", metavar="FOLDER", help="the run folder (default: runs/NAME)")
     add_set_option(parser)
@@ -150,7 +158,7 @@ def run_options(options: argparse.Namespace) -> dict[str, Any]:
     """Return the arguments of `aurelius.run` that the options stand for."""
     training = {
         name: getattr(options, name)
-        for name in ("minutes", "auto_batch", "track", "device")
+        for name in ("minutes", "more_minutes", "auto_batch", "track", "device")
         if hasattr(options, name)
     }
     return training | {

@@ -9,6 +9,7 @@ from aurelius.cli import options as common
 from aurelius.cli.command import Command
 from aurelius.errors import suggest
 from aurelius.files import read_json
+from aurelius.run_paths import AUTO
 
 if TYPE_CHECKING:
     from aurelius.pipeline.run_folder import RunFolder
@@ -68,20 +69,27 @@ def _print_summary(folder: Path, exported: bool) -> None:
     print(f"another story   {suggest('generate', folder, 'Once upon a time')}")
 
 
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    what = f"{common.RUN_OR_RECIPE} (default: {AUTO}, sized for --minutes, this machine and the corpus)"
+    common.add_run_options(parser, what, AUTO)
+
+
 def _act(options: argparse.Namespace) -> None:
     bring_up_to_date(options, "export")
 
 
 EXAMPLES = """\
+aurelius run --minutes 15 --corpus stories.txt               a model sized for 15 minutes on this machine
 aurelius run nano                                            the default recipe and corpus
 aurelius run nano --corpus stories.txt --minutes 15 --out runs/mine
 aurelius run mine                                            resume, or see that nothing is to do
+aurelius run mine --more-minutes 30                          continue it for half an hour
 aurelius run mine --set training.steps=4000 --update         train it longer"""
 COMMANDS = (
     Command(
         "run",
         "do every stage that is not done; resume what was stopped",
-        common.add_run_options,
+        _add_arguments,
         _act,
         EXAMPLES,
     ),

@@ -6,6 +6,7 @@ from functools import partial
 from aurelius.cli import options as common
 from aurelius.cli.command import Command
 from aurelius.cli.run import bring_up_to_date
+from aurelius.errors import RunError
 
 STAGES = {
     "corpus": ("corpus", "read, clean and split the stories"),
@@ -25,6 +26,8 @@ def _act(stage: str, options: argparse.Namespace) -> None:
 def _train_together(options: argparse.Namespace) -> None:
     from aurelius.pipeline.train_together import train_together
 
+    if options.more_minutes is not None:
+        raise RunError("torchrun cannot continue a run; leave out --more-minutes, or torchrun")
     known = ("recipe", "out", "overrides", "minutes", "device", "auto_batch", "track")
     arguments = {key: value for key, value in common.run_options(options).items() if key in known}
     result = train_together(**arguments, progress=common.reporter(options))

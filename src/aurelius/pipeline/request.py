@@ -1,6 +1,7 @@
 """What a call asks for: the recipe and the run folder, compared with what the folder holds already."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,19 @@ def resolve(
     return requested, RunPaths(Path(out) if out is not None else Path("runs") / requested.name)
 
 
-def reconcile(requested: Recipe, run: RunPaths, update: bool, progress: Progress) -> Recipe:
+def write_recipe(run: RunPaths, recipe: Recipe, notes: Iterable[str] = ()) -> None:
+    """Write a run's recipe; comments at its beginning, such as ``notes``, stay there."""
+    comments = [f"# {line}" for line in notes]
+    if not comments and run.is_run:
+        lines = run.recipe_file.read_text(encoding="utf-8").splitlines()
+        comments = list(takewhile(lambda line: line.startswith("#"), lines))
+    head = "\n".join([*comments, "", ""]) if comments else ""
+    write_bytes(run.recipe_file, (head + recipe.to_toml()).encode())
+
+
+def reconcile(
+    requested: Recipe, run: RunPaths, update: bool, progress: Progress, notes: Iterable[str] = ()
+) -> Recipe:
     """Write the recipe into a new run folder, or compare it with the saved one; return what holds now.
 
     Fields that only operate a run may change at any time. Others need ``update`` if a stage that depends on
@@ -59,7 +72,7 @@ def reconcile(requested: Recipe, run: RunPaths, update: bool, progress: Progress
         RunError: the recipes differ and ``update`` is off, or a model that the recipe names is missing.
     """
     if not run.is_run:
-        write_bytes(run.recipe_file, requested.to_toml().encode())
+        write_recipe(run, requested, notes)
         return requested
     saved = Recipe.load(run.folder)
     if requested.training.steps == 0 and requested.training.minutes:
@@ -75,7 +88,7 @@ def reconcile(requested: Recipe, run: RunPaths, update: bool, progress: Progress
     deciding = [key for key in changed if not Recipe.is_operational(key)]
     if deciding:
         _supersede(requested, run, before, now, deciding, update, progress)
-    write_bytes(run.recipe_file, requested.to_toml().encode())
+    write_recipe(run, requested)
     if operational := [key for key in changed if key not in deciding and run.training.is_dir()]:
         changes = ", ".join(f"{key} from {before[key]!r} to {now[key]!r}" for key in operational)
         rounding = (
@@ -113,9 +126,10 @@ def _supersede(
                 )
     if begun and not update:
         fields = ", ".join(f"{key} is {before.get(key)!r} there and {now[key]!r} here" for key in changed)
+        longer = " (or train longer with --more-minutes)" if "training.minutes" in changed else ""
         raise RunError(
             f"{run.folder} was made with a different recipe: {fields}. This affects "
             f"{', '.join(stages.shown(affected, begun))}. Choose another folder with --out, or redo these "
-            "stages with --update (the old ones are kept in superseded/)"
+            f"stages with --update (the old ones are kept in superseded/){longer}"
         )
     stages.set_aside(run, begun, progress)

@@ -18,17 +18,16 @@ from filelock import FileLock, Timeout
 from aurelius.config.recipe import Recipe
 from aurelius.errors import AureliusError, RunError, StorageError, suggest
 from aurelius.export import registry
-from aurelius.files import write_bytes
 from aurelius.pipeline import stages
 from aurelius.pipeline.execute import do, is_done, refresh
 from aurelius.pipeline.manifest import Manifest
-from aurelius.pipeline.request import reconcile, resolve
+from aurelius.pipeline.request import reconcile, resolve, write_recipe
 from aurelius.pipeline.run_folder import RunFolder
 from aurelius.pipeline.sharing import share
 from aurelius.pipeline.stages import STAGES, Job
 from aurelius.progress import SILENT, Progress
 from aurelius.progress_bar import duration, if_watched
-from aurelius.run_paths import CLOCK, MANIFEST, RECIPE, RunPaths
+from aurelius.run_paths import AUTO, CLOCK, MANIFEST, RECIPE, RunPaths
 
 EARLIER = ("corpus", "tokenizer", "tokens")  # the stages before training
 
@@ -39,6 +38,7 @@ def run(
     *,
     overrides: Mapping[str, Any] | None = None,
     minutes: float | None = None,
+    more_minutes: float | None = None,
     until: str = "export",
     to: Collection[str] = (),
     update: bool = False,
@@ -54,11 +54,13 @@ def run(
     """Bring a run folder up to date, stage by stage.
 
     Args:
-        recipe: a shipped recipe's name, a .toml file, a `Recipe`, or a run folder (its own recipe).
+        recipe: a shipped recipe's name, a .toml file, a `Recipe`, or a run folder (its own recipe); "auto"
+            is sized for the ``minutes``, this machine and the corpus.
         out: the run folder; ``runs/<name of the recipe>`` by default.
         overrides: values by dotted key, such as ``{"training.steps": 2000}``.
         minutes: how long the whole run may take, downloads and time while it is stopped aside; replaces
             ``training.steps``.
+        more_minutes: continue a finished run for this long, from before its rate decayed.
         until: the last stage to do.
         to: targets to export to in addition to stock transformers: onnx, gguf.
         update: set stages that no longer match aside (in ``superseded/``) and redo them.
@@ -89,15 +91,24 @@ def run(
         pick(device)
         check_trackers(track)
     try:
+        notes: list[str] = []
+        if more_minutes is not None and (minutes is not None or update):
+            raise RunError("more_minutes continues a run as it is; leave out minutes and update")
+        if recipe == AUTO and more_minutes is None:
+            recipe, notes = _sized(out, overrides or {}, minutes, device, progress)
         requested, paths = resolve(recipe, out, overrides or {}, minutes)
         with locked(paths):
+            if more_minutes is not None:
+                from aurelius.pipeline.more import prepare
+
+                requested = prepare(paths, more_minutes, progress)
             existing = [
                 s.name for s in STAGES if s.optional and (paths.folder / s.folder / MANIFEST).exists()
             ]
             wanted = stages.wanted(until, {*to, *existing} if until == "export" else to)
             new = [s.name for s in wanted if s.optional and (update or s.name not in existing)]
             registry.preflight(requested, new)
-            settled = reconcile(requested, paths, update, progress)
+            settled = reconcile(requested, paths, update, progress, notes)
             job = Job(
                 settled, paths, paths.training, device, progress, auto_batch, track, workers, stories, began
             )
@@ -117,6 +128,25 @@ def run(
     except OSError as error:
         raise storage_error(error) from error
     return RunFolder(paths.folder, done)
+
+
+def _sized(
+    out: "str | Path | None",
+    overrides: Mapping[str, Any],
+    minutes: float | None,
+    device: str,
+    progress: Progress,
+) -> tuple[Path | Recipe, list[str]]:
+    """Return the recipe that `auto` makes and why, or the run that it was made for before."""
+    from aurelius.pipeline.auto import size
+
+    folder = Path(out) if out is not None else Path("runs") / AUTO
+    if (folder / RECIPE).is_file():
+        return folder, []
+    sized = size(overrides, minutes, device, progress)
+    for line in sized.reasons:
+        progress.note(line)
+    return sized.recipe, sized.reasons
 
 
 def create(
@@ -176,7 +206,7 @@ def plan_minutes(job: Job, processes: int = 1) -> Job:
     )
     if not recipe.training.steps:
         recipe = recipe.with_(**{"training.steps": planned.steps})
-        write_bytes(job.run.recipe_file, recipe.to_toml().encode())
+        write_recipe(job.run, recipe)
     return replace(job, recipe=recipe, seconds=planned.seconds)
 
 

@@ -80,6 +80,7 @@ def _comparable(identity: dict[str, Any]) -> dict[str, Any]:
     decided = deciding(identity, SECTIONS)
     if isinstance(training := decided.get("training"), dict):
         training.pop("start", None)  # the weights after some steps say more
+        training.pop("minutes", None)  # a run may get more of them
     return decided
 
 

@@ -94,6 +94,17 @@ def seconds_per_step(recipe: Recipe, device: str = "auto") -> float:
     return max(0.0, one - per_round) + recipe.training.batch / threads * per_round
 
 
+def tokens_per_second(recipe: Recipe, device: str = "auto") -> float:
+    """Time the recipe's steps here, on random tokens in stories of half a context."""
+    random = np.random.default_rng(0)
+    length = recipe.model.context // 2
+    starts = np.arange(0, 200 * length + 1, length)
+    ids = random.integers(4, recipe.tokenizer.vocab_size, starts[-1]).astype(np.uint16)
+    blocks = Blocks(TokenStore(ids, starts), recipe.model.context, 0)
+    timed = recipe.with_(**{"training.steps": 1_000_000})
+    return recipe.tokens_per_step / _seconds_per_step(Trainer(timed, blocks, devices.pick(device)))
+
+
 def _seconds_per_step(trainer: Trainer) -> float:
     for _ in range(WARMUP_STEPS):
         trainer.step()
