@@ -14,7 +14,7 @@ LLAMA := .llama.cpp
 .PHONY: demo test test-long lint clean
 
 demo: $(VENV)/.installed
-	$(BIN)/aurelius run nano --minutes $(MINUTES) --out runs/demo
+	$(BIN)/aurelius run --minutes $(MINUTES) --out runs/demo
 	@echo
 	$(BIN)/aurelius generate runs/demo "One day, a little girl" --max-tokens 400
 	@echo

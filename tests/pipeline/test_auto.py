@@ -44,7 +44,7 @@ def test_show_says_what_and_why(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert main([*arguments, "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["expected"] is None and len(result["choices"]) > 5
-    assert result["recipe"]["tokenizer"]["vocab_size"] == 1024, "a small corpus has no large vocabulary"
+    assert result["recipe"]["tokenizer"]["vocab_size"] == 384, "a small corpus has no large vocabulary"
 
 
 def test_tinystories_are_told_from_others(train_sample: Path, tmp_path: Path):

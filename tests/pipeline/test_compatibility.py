@@ -143,7 +143,7 @@ def test_the_fields_that_only_operate_a_run():
         f"training.{key}"
         for key in (
             "accumulate", "max_loss_rise", "log_every", "validate_every", "validate_blocks",
-            "checkpoint_every", "keep_checkpoints",
+            "checkpoint_every", "keep_checkpoints", "engine",
         )
     } | {"export.corpus_license"}  # fmt: skip
 
@@ -153,9 +153,8 @@ def test_an_operational_field_may_change_on_an_existing_run(key: str, tiny_run: 
     import shutil
 
     copy = Path(shutil.copytree(tiny_run, tmp_path / "tiny"))
-    value = {"training.accumulate": 2, "training.max_loss_rise": 9.0, "export.corpus_license": "mit"}.get(
-        key, 3
-    )
+    values = {"training.accumulate": 2, "training.max_loss_rise": 9.0, "training.engine": "autograd"}
+    value = {**values, "export.corpus_license": "mit"}.get(key, 3)
     progress = Notes()
     assert run(copy, overrides={key: value}, progress=progress).done == []
     assert Recipe.load(copy).flat()[key] == value

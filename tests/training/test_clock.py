@@ -81,7 +81,7 @@ def test_the_same_decisions_make_the_same_weights(tiny: Recipe, tokens: Path, tm
     monkeypatch.setattr(loop.time, "monotonic", lambda: next(clock) / 10)
     broken, copy = tmp_path / "broken", tmp_path / "copy"
     with pytest.raises(Interrupted):
-        train(tiny, tokens, broken, device="cpu", seconds=12.0, progress=Alarm(2, 50))
+        train(tiny, tokens, broken, device="cpu", seconds=12.0, progress=Alarm(15, 50))
     first = json.loads((broken / "clock.json").read_text())["decisions"][0]
     assert first["step"] < 50 == read_state(list_checkpoints(broken)[-1])["step"]
     for path in list_checkpoints(broken):  # as if it had been killed before the decision's step was saved
@@ -102,7 +102,7 @@ def test_time_while_stopped_does_not_count(tiny: Recipe, tokens: Path, tmp_path:
     clock, offset = count(), [0.0]
     monkeypatch.setattr(loop.time, "monotonic", lambda: next(clock) / 10 + offset[0])
     with pytest.raises(Interrupted):
-        train(tiny, tokens, tmp_path / "a", device="cpu", seconds=12.0, progress=Alarm(2, 9))
+        train(tiny, tokens, tmp_path / "a", device="cpu", seconds=12.0, progress=Alarm(15, 9))
     offset[0] = 10_000.0
     steps = read_state(train(tiny, tokens, tmp_path / "a", device="cpu"))["step"]
     straight = read_state(train(tiny, tokens, tmp_path / "b", device="cpu", seconds=12.0))["step"]

@@ -51,6 +51,7 @@ def _summary(result: "RunFolder", seconds: float, until: str) -> dict[str, Any]:
 
 
 def _print_summary(folder: Path, exported: bool) -> None:
+    from aurelius.pipeline.outlook import outlook
     from aurelius.pipeline.run_folder import RunFolder
 
     run = RunFolder(folder)
@@ -66,6 +67,8 @@ def _print_summary(folder: Path, exported: bool) -> None:
     print(f"figures         {run.report_file}")
     if exported:
         print(f"model           {run.huggingface}")
+    for heading, text in outlook(run):
+        print(f"{heading:16}{text}")
     print(f"another story   {suggest('generate', folder, 'Once upon a time')}")
 
 

@@ -14,7 +14,8 @@ from aurelius.config.settings import ModelSettings
 # data the megabytes of stories trained on, v = log2(vocabulary / 4096). Fitted to studies/scaling.json.
 E, A, ALPHA, B, BETA, C, D = 0.357, 0.296, 0.182, 0.958, 0.573, -0.020, 0.021
 HALF_LIFE = 15.4  # epochs beyond the first; Muennighoff et al. 2023, arXiv 2305.16264, equation 5
-BYTES_PER_TOKEN = {1024: 2.96, 2048: 3.56, 4096: 3.94}  # on held-out stories, measured in the same study
+# On held-out stories, measured in the same study; below 1,024, for small corpora, estimated.
+BYTES_PER_TOKEN = {384: 2.1, 512: 2.3, 1024: 2.96, 2048: 3.56, 4096: 3.94}
 BYTES_PER_ENTRY = 500  # a vocabulary is no larger than the corpus has this many bytes for each entry
 MOST_PARAMETERS = 10_000_000
 WIDTHS = {64: 4, 96: 4, 128: 4, 160: 6, 192: 6, 256: 6, 320: 8, 384: 8}  # and their layers

@@ -1,6 +1,6 @@
 """The recipe `auto`: sized for a budget of time, this machine and a corpus."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -128,11 +128,15 @@ def look_at(corpus: CorpusSettings) -> CorpusFacts:
         megabytes = float("inf")
     if corpus.stories:
         megabytes = min(megabytes, corpus.stories * mean / 1e6)
-    words = [word.strip('.,!?"') for text in texts for word in text.lower().split()]
-    known = set(FREQUENT.split())
-    frequent = sum(word in known for word in words) / max(1, len(words))
-    plain = corpus.source != "storyteller" and frequent >= LIKE_TINYSTORIES
+    plain = corpus.source != "storyteller" and like_tinystories(texts)
     return CorpusFacts(megabytes, mean, float(np.quantile(sizes, 0.95)), plain)
+
+
+def like_tinystories(texts: Iterable[str]) -> bool:
+    """Whether stories use the words of TinyStories about as often as those do."""
+    known = set(FREQUENT.split())
+    words = [word.strip('.,!?"') for text in texts for word in text.lower().split()]
+    return sum(word in known for word in words) >= LIKE_TINYSTORIES * max(1, len(words))
 
 
 def _text_bytes(path: Path) -> float:

@@ -6,7 +6,6 @@ training, resumed. One that no longer matches is refused, or, with ``update``, s
 
 import errno
 import shutil
-import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,6 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from aurelius.config.recipe import Recipe
+from aurelius.corpus.readers.hub import working_clock
 from aurelius.errors import AureliusError, RunError, StorageError, suggest
 from aurelius.export import registry
 from aurelius.pipeline import stages
@@ -79,7 +79,7 @@ def run(
         AureliusError: see the stages; `RunError` if the folder comes from another recipe or is damaged,
             `StorageError` if the disk refuses.
     """
-    began = time.monotonic()
+    began = working_clock()
     stages.wanted(until, to)  # a mistake should show before the first stage
     if workers < 1:
         raise RunError(f"workers is {workers}; at least one process has to clean the corpus")
@@ -118,7 +118,7 @@ def run(
                     refresh(stage, job)
                     continue
                 if stage.name == "training":
-                    job = plan_minutes(job)
+                    job = plan_minutes(job, done)
                 borrow = not fresh and stories is None
                 if not (borrow and share(stage, job.recipe, paths, verify, progress)):
                     do(stage, job)
@@ -182,18 +182,19 @@ def storage_error(error: OSError) -> StorageError:
     return StorageError(f"{where}{error.strerror or error}; {advice}")
 
 
-def plan_minutes(job: Job, processes: int = 1) -> Job:
+def plan_minutes(job: Job, done: Collection[str] = (), processes: int = 1) -> Job:
     """Plan the steps of a budget of minutes, and how long they may take; the run's recipe then has both.
 
-    The budget is for the whole command: what earlier stages took is gone, and later ones need some, too.
+    The budget is for the whole run. What earlier stages took is gone, whether they were ``done`` by this
+    command or before; later ones need some, too.
     """
     recipe, minutes = job.recipe, job.recipe.training.minutes
     if not minutes or (job.run.training / CLOCK).is_file():
         return job
     from aurelius.training.timing import LEAST_SHARE, plan
 
-    earlier = [Manifest.read(job.run.folder / stages.folder(name)) for name in EARLIER]
-    spent = max(time.monotonic() - job.began, sum(m.seconds for m in earlier if m))
+    before = [Manifest.read(job.run.folder / stages.folder(name)) for name in EARLIER if name not in done]
+    spent = working_clock() - job.began + sum(manifest.seconds for manifest in before if manifest)
     left = max(60 * minutes - spent, LEAST_SHARE * 60 * minutes)
     job.progress.note(f"timing some steps, to see how many fit in {minutes:g} min")
     planned = plan(recipe, job.run.tokens, left, job.device, processes, job.auto_batch)

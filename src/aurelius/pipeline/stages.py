@@ -33,7 +33,7 @@ class Job:
     track: tuple[str, ...] = ()
     workers: int = 1
     stories: Iterable[str | Mapping[str, Any]] | None = None
-    began: float = 0.0  # when the command did, on the monotonic clock
+    began: float = 0.0  # when the command did, on the `working_clock`
     seconds: float | None = None  # that training may take
 
     @property

@@ -1,12 +1,12 @@
 """Training by several processes that ``torchrun`` started; all earlier stages are done before, by one."""
 
-import time
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from aurelius.config.recipe import Recipe
+from aurelius.corpus.readers.hub import working_clock
 from aurelius.errors import RunError, suggest
 from aurelius.pipeline.execute import do, is_done
 from aurelius.pipeline.manifest import Manifest
@@ -42,7 +42,7 @@ def train_together(
     from aurelius.device import pick
     from aurelius.training.distributed import process_group
 
-    began = time.monotonic()
+    began = working_clock()
     requested, paths = resolve(recipe, out, overrides or {}, minutes)
     with process_group(pick(device)) as world, locked(paths) if world.is_first else nullcontext():
         stage, due, job = wanted(TRAINING)[-1], False, None
@@ -52,7 +52,7 @@ def train_together(
             due = not is_done(stage, settled, paths, False, False, progress)
             job = Job(settled, paths, paths.training, device, progress, auto_batch, tuple(track), began=began)
             if due:
-                job = plan_minutes(job, world.size)
+                job = plan_minutes(job, processes=world.size)
         if not world.highest(due):  # the others wait here until the recipe is settled
             return RunFolder(paths.folder)
         if job:

@@ -3,11 +3,19 @@
 import fnmatch
 import glob
 import re
+import time
 from pathlib import Path
 
 from aurelius.errors import CorpusError, HubError, first_line
 from aurelius.files import sha256
 from aurelius.retry import with_retries
+
+_waits: list[float] = []  # seconds of each download by this process
+
+
+def working_clock() -> float:
+    """Return the seconds of the monotonic clock, without the time that downloads took."""
+    return time.monotonic() - sum(_waits)
 
 
 def on_hub(name: str) -> list[str]:
@@ -54,10 +62,12 @@ def download(name: str) -> Path:
 
     try:
         cached = try_to_load_from_cache(dataset, file, repo_type="dataset")
+        started = time.monotonic()
         path = Path(with_retries(lambda: hf_hub_download(dataset, file, repo_type="dataset")))
     except Exception as error:  # the hub's own errors, its HTTP library's, and the system's
         raise HubError(f"cannot download {name}: {first_line(error)}") from error
     if str(path) != cached:
+        _waits.append(time.monotonic() - started)
         _check_hash(path, name)
     return path
 
