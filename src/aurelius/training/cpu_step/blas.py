@@ -11,7 +11,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import get_cython_function_address, intrinsic
 
-from aurelius.training.cpu_step.elementwise import ONE, ZERO
+from aurelius.training.cpu_step.elementwise import ONE
 
 _SIZE, _SCALE, _ADDRESS = types.int32, types.float32, types.intp
 # Of sgemm: transa, transb, m, n, k; alpha, a, lda, b, ldb, beta, c, ldc.
@@ -74,19 +74,3 @@ def linear(sgemm, x, weight, y, beta):
     R, C = weight.shape
     product(sgemm, False, True, x.shape[0], R, C, ONE, x.ctypes.data, C, weight.ctypes.data, C, beta,
             y.ctypes.data, R)  # fmt: skip
-
-
-@njit(nogil=True)
-def linear_input_gradient(sgemm, dy, weight, dx):
-    """``dx`` [N, C] = dy W, for ``dy`` [N, R] and ``weight`` [R, C]."""
-    R, C = weight.shape
-    product(sgemm, False, False, dy.shape[0], C, R, ONE, dy.ctypes.data, R, weight.ctypes.data, C, ZERO,
-            dx.ctypes.data, C)  # fmt: skip
-
-
-@njit(nogil=True)
-def add_weight_gradient(sgemm, dy, x, dweight):
-    """``dweight`` [R, C] += dyᵀ x, for ``dy`` [N, R] and ``x`` [N, C]."""
-    R, C = dweight.shape
-    product(sgemm, True, False, R, C, dy.shape[0], ONE, dy.ctypes.data, R, x.ctypes.data, C, ONE,
-            dweight.ctypes.data, C)  # fmt: skip

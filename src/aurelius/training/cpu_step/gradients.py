@@ -24,7 +24,7 @@ from aurelius.training.cpu_step.attention import (
     padded,
     split_heads,
 )
-from aurelius.training.cpu_step.blas import add_weight_gradient, linear, linear_input_gradient
+from aurelius.training.cpu_step.blas import linear
 from aurelius.training.cpu_step.elementwise import (
     FAST,
     ONE,
@@ -36,6 +36,7 @@ from aurelius.training.cpu_step.elementwise import (
     swiglu_gradient,
 )
 from aurelius.training.cpu_step.sources import SOURCES
+from aurelius.training.cpu_step.tiles import DEPTH, WIDE, add_weight_gradient, linear_input_gradient
 
 HEAD_ROWS = 176  # positions whose logits are computed at once
 LINE = 16  # numbers in a cache line
@@ -78,6 +79,7 @@ class Workspace(NamedTuple):
     dq: Any  # [K, N G, E]
     dk: Any  # [K, N, E]
     dv: Any  # [K, N, E]
+    panel: Any  # of a product
 
 
 def workspace(model: ModelSettings, vocab_size: int) -> Workspace:
@@ -90,7 +92,7 @@ def workspace(model: ModelSettings, vocab_size: int) -> Workspace:
         v=(L, K, N, E), p=(L, H * N * row), y=(L, N, H, E), gate_up=(L, N, 2 * M), z=(N, M),
         qkv=(N, D + 2 * K * E), logits=(HEAD_ROWS, vocab_size), scaled=(HEAD_ROWS, D), shares=(HEAD_ROWS,),
         scores=(BLOCK * H // K * row,), dx=(N, D), dh=(N, D), dq=(K, rows, E), dk=(K, N, E),
-        dv=(K, N, E),
+        dv=(K, N, E), panel=(DEPTH * WIDE,),
     )  # fmt: skip
     # One allocation, which the system can serve with huge pages.
     starts = np.cumsum([0, *(LINE * -(-math.prod(size) // LINE) for size in sizes)])
@@ -161,23 +163,23 @@ def _add_gradients(shape, w, weights, gradient, cos, sin, ids, targets, bounds, 
         d_norm, d_qkv, d_o, d_second, d_gate_up, d_down = _parts(gradient, shape, layer)
         x, middle = w.x[2 * layer, :N], w.x[2 * layer + 1, :N]
         y, gate_up = w.y[layer, :N], w.gate_up[layer, :N]
-        linear_input_gradient(sgemm, dx, w_down, z)
+        linear_input_gradient(sgemm, dx, w_down, z, w.panel)
         swiglu_gradient(gate_up, z)
-        add_weight_gradient(sgemm, dx, z, d_down)
-        linear_input_gradient(sgemm, gate_up, w_gate_up, dh)
+        add_weight_gradient(sgemm, dx, z, d_down, w.panel)
+        linear_input_gradient(sgemm, gate_up, w_gate_up, dh, w.panel)
         norm_gradient(dh, middle, w_second, w.inverse[2 * layer + 1], dx, d_second, h)
-        add_weight_gradient(sgemm, gate_up, h, d_gate_up)
-        linear_input_gradient(sgemm, dx, w_o, dh)  # of attention's output, which is as wide
-        add_weight_gradient(sgemm, dx, y.reshape(N, H * E), d_o)
+        add_weight_gradient(sgemm, gate_up, h, d_gate_up, w.panel)
+        linear_input_gradient(sgemm, dx, w_o, dh, w.panel)  # of attention's output, which is as wide
+        add_weight_gradient(sgemm, dx, y.reshape(N, H * E), d_o, w.panel)
         dy, used = dh.reshape(N, H, E), 0
         for s in range(bounds.size - 1):
             begin, end = bounds[s], bounds[s + 1]
             used = attend_gradient(sgemm, w.q[layer], w.k[layer], w.v[layer], begin, end, w.p[layer], used, y,
                                    dy, w.scores, w.dq, w.dk, w.dv)  # fmt: skip
             join_heads(w.dq, w.dk, w.dv, cos, sin, begin, end, heads)
-        linear_input_gradient(sgemm, qkv, w_qkv, dh)
+        linear_input_gradient(sgemm, qkv, w_qkv, dh, w.panel)
         norm_gradient(dh, x, w_norm, w.inverse[2 * layer], dx, d_norm, h)
-        add_weight_gradient(sgemm, qkv, h, d_qkv)
+        add_weight_gradient(sgemm, qkv, h, d_qkv, w.panel)
     for n in range(N):
         for d in range(D):
             dembedding[ids[n], d] += dx[n, d]
@@ -204,8 +206,8 @@ def _head(sgemm, w, embedding, dembedding, targets, scale):
                 shares[r] = scale / total
             for d in range(h.shape[1]):
                 scaled[r, d] = h[r, d] * shares[r]
-        linear_input_gradient(sgemm, logits, embedding, dh)
-        add_weight_gradient(sgemm, logits, scaled, dembedding)
+        linear_input_gradient(sgemm, logits, embedding, dh, w.panel)
+        add_weight_gradient(sgemm, logits, scaled, dembedding, w.panel)
         for r in range(end - first):
             for d in range(h.shape[1]):
                 dh[r, d] *= shares[r]
