@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from aurelius.config.settings import ModelSettings
 
-# Bits per byte = E + A body^-ALPHA + B data^-BETA + C v + D v²: body is the matrices' parameters in millions,
-# data the megabytes of stories trained on, v = log2(vocabulary / 4096). Fitted to studies/scaling.json.
-E, A, ALPHA, B, BETA, C, D = 0.357, 0.296, 0.182, 0.958, 0.573, -0.020, 0.021
+# Bits per byte = E + A parameters^-ALPHA + B data^-BETA + C v + D v²: parameters in millions, data in
+# megabytes of stories trained on, v = log2(vocabulary / 4096).
+E, A, ALPHA, B, BETA, C, D = 0.284, 0.487, 0.157, 1.010, 0.766, 0.017, 0.029
 HALF_LIFE = 15.4  # epochs beyond the first; Muennighoff et al. 2023, arXiv 2305.16264, equation 5
 # On held-out stories, measured in the same study; below 1,024, for small corpora, estimated.
 BYTES_PER_TOKEN = {384: 2.1, 512: 2.3, 1024: 2.96, 2048: 3.56, 4096: 3.94}
@@ -21,6 +21,8 @@ MOST_PARAMETERS = 10_000_000
 WIDTHS = {64: 4, 96: 4, 128: 4, 160: 6, 192: 6, 256: 6, 320: 8, 384: 8}  # and their layers
 HEAD_DIM = 32
 MOST_STEPS = 16_000  # from here on, larger batches instead
+LEAST_TOKENS = 2.0  # per parameter; with fewer, the law is not trusted far from what was measured
+LONG = 4_000  # steps, from which on half the learning rates are better
 CONTEXTS = (96, 512)  # positions
 
 
@@ -91,20 +93,22 @@ def expected(model: ModelSettings, vocab_size: int, megabytes: float, unique: fl
     first = min(megabytes, unique)
     repeated = megabytes / first - 1
     data = first * (1 + HALF_LIFE * (1 - math.exp(-repeated / HALF_LIFE)))
-    body = (model.matmul_parameters(vocab_size) - vocab_size * model.d_model) / 1e6
-    v = math.log2(vocab_size / 4096)
-    return E + A * body**-ALPHA + B * data**-BETA + C * v + D * v * v
+    parameters, v = model.parameters(vocab_size) / 1e6, math.log2(vocab_size / 4096)
+    return E + A * parameters**-ALPHA + B * data**-BETA + C * v + D * v * v
 
 
 def choose(facts: CorpusFacts, seconds: float, speed: "Speed") -> list[Choice]:
-    """Return all choices for ``seconds`` of training, the best one first."""
+    """Return the choices for ``seconds`` of training, the best one first.
+
+    Shapes that would see less than LEAST_TOKENS come last, whatever the law says.
+    """
     found = []
     for model, vocab_size in shapes(facts):
         rate = speed.tokens_per_second(model, vocab_size)
         megabytes = rate * seconds * BYTES_PER_TOKEN[vocab_size] / 1e6
         bpb = expected(model, vocab_size, megabytes, facts.megabytes)
         found.append(Choice(model, vocab_size, rate, rate * seconds, megabytes / facts.megabytes, bpb))
-    return sorted(found, key=lambda choice: choice.bits_per_byte)
+    return sorted(found, key=lambda c: (c.tokens < LEAST_TOKENS * c.parameters, c.bits_per_byte))
 
 
 @dataclass(frozen=True)

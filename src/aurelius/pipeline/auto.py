@@ -10,6 +10,7 @@ import numpy as np
 
 from aurelius.config import auto
 from aurelius.config.auto import Choice, CorpusFacts, Speed
+from aurelius.config.optimizers import DEFAULT
 from aurelius.config.recipe import Recipe
 from aurelius.config.settings import CorpusSettings
 from aurelius.corpus.readers.sources import open_source
@@ -57,13 +58,13 @@ class Sized:
             + (f", {best.epochs:.1f} epochs." if known and best.epochs >= 0.1 else "."),
         ]
         others = [c for c in self.choices[1:] if c.model.d_model != best.model.d_model][:2]
-        compared = ", ".join(f"{c.parameters / 1e6:.2f} million {c.bits_per_byte:.3f}" for c in others)
+        compared = ", ".join(f"{c.parameters / 1e6:.2f} million: {c.bits_per_byte:.3f}" for c in others)
         lines.append(
             f"{best.parameters / 1e6:.2f} million parameters: the law of docs/scaling.md expects "
-            f"{best.bits_per_byte:.3f} bits per byte on TinyStories, and of {compared}."
+            f"{best.bits_per_byte:.3f} bits per byte on TinyStories ({compared})."
         )
         if not self.facts.like_tinystories:
-            lines.append("These stories are not like TinyStories, so what they will cost is unknown.")
+            lines.append("These stories are not like TinyStories, so what to expect of them is unknown.")
         return lines
 
 
@@ -104,7 +105,12 @@ def size(
     seconds = max(seconds - OTHER_SECONDS - OTHER_PER_MEGABYTE * usable, LEAST_SHARE * seconds)
     choices = auto.choose(facts, seconds, speed)
     best = choices[0]
-    chosen: dict[str, Any] = {"training.batch": auto.batch_size(best.tokens, best.model.context)}
+    batch = auto.batch_size(best.tokens, best.model.context)
+    chosen: dict[str, Any] = {"training.batch": batch}
+    optimizer = overrides.get("optimizer.name", DEFAULT.name)
+    if best.tokens / (batch * best.model.context) >= auto.LONG and optimizer == DEFAULT.name:
+        chosen["optimizer.learning_rate"] = DEFAULT.learning_rate / 2
+        chosen["optimizer.adamw_learning_rate"] = DEFAULT.adamw_learning_rate / 2
     wanted = _megabytes(best)
     if wanted < 0.8 * facts.megabytes and "corpus.stories" not in overrides:
         chosen["corpus.stories"] = 1000 * max(1, round(1100 * wanted / facts.story_bytes))
