@@ -29,7 +29,11 @@ import torch
 
 PEERS = ("aurelius-story", "aurelius", "aurelius-adamw", "trainer", "eager", "litgpt")
 BLOCK = {"training.attention": "block", "training.story_start": 0.0}
-OURS = {"aurelius": BLOCK, "aurelius-adamw": {**BLOCK, "optimizer.name": "adamw"}}
+OURS = {
+    "aurelius": BLOCK,
+    "aurelius-adamw": {**BLOCK, "optimizer.name": "adamw"},
+    "aurelius-autograd": {"training.engine": "autograd"},  # the default without compiled code; on request
+}
 
 
 def main() -> None:

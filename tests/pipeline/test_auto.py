@@ -41,6 +41,8 @@ def test_show_says_what_and_why(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert main(arguments) == 0
     shown = capsys.readouterr().out
     assert "# Sized for 60 minutes" in shown and "# bits per byte     unknown" in shown
+    assert main(["show", "nano", "--minutes", "60"]) == 2
+    assert "--minutes has no effect on nano" in capsys.readouterr().err
     assert main([*arguments, "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["expected"] is None and len(result["choices"]) > 5

@@ -41,8 +41,9 @@ def test_what_cannot_be_continued_is_refused_and_untouched(copy: Path, tiny: Rec
     for minutes in (0, -1.0):
         with pytest.raises(RecipeError, match="above 0"):
             run(copy, more_minutes=minutes)
-    with pytest.raises(RunError, match="leave out minutes and update"):
-        run(copy, more_minutes=1.0, minutes=1.0)
+    for more in ({"minutes": 1.0}, {"update": True}, {"overrides": {"training.batch": 2}}):
+        with pytest.raises(RunError, match="leave out minutes, update and changes"):
+            run(copy, more_minutes=1.0, **more)
     with pytest.raises(RunError, match="not finished training"):
         run(tiny, tmp_path / "other", more_minutes=1.0)
     shutil.rmtree(copy / "training/step-000008")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from aurelius.cli import options as common
 from aurelius.cli.command import Command
-from aurelius.errors import suggest
+from aurelius.errors import RecipeError, suggest
 from aurelius.run_paths import AUTO
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ def _show(options: argparse.Namespace) -> None:
     if options.recipe == AUTO:
         _show_auto(options)
         return
+    if options.minutes is not None:
+        raise RecipeError(f"--minutes has no effect on {options.recipe}; it sizes the recipe '{AUTO}'")
     recipe = Recipe.load(options.recipe, common.overrides(options))
     steps = recipe.training.steps
     if options.json:

@@ -92,8 +92,8 @@ def run(
         check_trackers(track)
     try:
         notes: list[str] = []
-        if more_minutes is not None and (minutes is not None or update):
-            raise RunError("more_minutes continues a run as it is; leave out minutes and update")
+        if more_minutes is not None and (minutes is not None or update or overrides):
+            raise RunError("more_minutes continues a run as it is; leave out minutes, update and changes")
         if recipe == AUTO and more_minutes is None:
             recipe, notes = _sized(out, overrides or {}, minutes, device, progress)
         requested, paths = resolve(recipe, out, overrides or {}, minutes)
