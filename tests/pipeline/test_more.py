@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,7 +42,8 @@ def test_what_cannot_be_continued_is_refused_and_untouched(copy: Path, tiny: Rec
     for minutes in (0, -1.0):
         with pytest.raises(RecipeError, match="above 0"):
             run(copy, more_minutes=minutes)
-    for more in ({"minutes": 1.0}, {"update": True}, {"overrides": {"training.batch": 2}}):
+    changes: list[dict[str, Any]] = [{"minutes": 1.0}, {"update": True}, {"overrides": {"training.batch": 2}}]
+    for more in changes:
         with pytest.raises(RunError, match="leave out minutes, update and changes"):
             run(copy, more_minutes=1.0, **more)
     with pytest.raises(RunError, match="not finished training"):
