@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aurelius.config.auto import CorpusFacts, Speed, batch_size, choose, expected, operations, shapes
+from aurelius.config.auto import (
+    CorpusFacts,
+    Speed,
+    choose,
+    expected,
+    operations,
+    shapes,
+    training_settings,
+)
 
 STORIES = CorpusFacts(18.0, 800.0, 1300.0, True)
 LAPTOP = Speed(4e-6, 6e-12)  # two cores: 27,000 tokens/s at 0.79 million parameters
@@ -56,4 +64,6 @@ def test_the_speed_of_a_shape_follows_from_two():
 
 
 def test_long_trainings_have_larger_batches():
-    assert [batch_size(tokens, 352) for tokens in (1e6, 2e7, 1e8, 1e12)] == [4, 4, 32, 64]
+    found = [training_settings(tokens, 352) for tokens in (1e6, 2e7, 1e8, 1e12)]
+    assert [settings["training.batch"] for settings in found] == [4, 4, 32, 64]
+    assert [settings.get("optimizer.learning_rate") for settings in found][:2] == [None, 0.01]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from aurelius.corpus.storyteller import stories, tell
 from aurelius.corpus.storyteller.casting import article, table
 from aurelius.corpus.storyteller.grammar import rule, template
+from aurelius.corpus.storyteller.names import not_introduced
 from aurelius.corpus.storyteller.teller import compose, plots
 from aurelius.corpus.storyteller.voice import Tale
 from tests.corpus.bound import at_least
@@ -194,6 +195,15 @@ def test_nobody_is_introduced_twice(tales: list[Tale]):
         for role, facts in tale.cast.items():
             if "he" in facts and role != "giver":  # "the star" shines in a sky of stars
                 assert introductions(facts["name"], told) <= 1, (role, tale.text)
+
+
+def test_names_are_introduced(tales: list[Tale]):
+    assert [name for tale in tales for name in not_introduced(tale.text)] == []
+    told = (
+        "One day, a girl named Rita met Hugo. Will he help? Rita and her friend Pip saw Hugo. Pip was glad."
+    )
+    assert not_introduced(told) == ["Hugo"]
+    assert not_introduced("Pip was a tiny mouse. Rita was not there.") == ["Rita"]
 
 
 def openings(tale: Tale) -> list[list[str | None]]:

@@ -7,7 +7,9 @@ how many bytes it gets to see. docs/scaling.md has the measurements and the fit.
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
+from aurelius.config.optimizers import DEFAULT
 from aurelius.config.settings import ModelSettings
 
 # Bits per byte = E + A parameters^-ALPHA + B data^-BETA + C v + D v²: parameters in millions, data in
@@ -20,9 +22,10 @@ BYTES_PER_ENTRY = 500  # a vocabulary is no larger than the corpus has this many
 MOST_PARAMETERS = 10_000_000
 WIDTHS = {64: 4, 96: 4, 128: 4, 160: 6, 192: 6, 256: 6, 320: 8, 384: 8}  # and their layers
 HEAD_DIM = 32
+FEW_HEADS = 4  # up to here each has keys and values of its own, which costs little
 MOST_STEPS = 16_000  # from here on, larger batches instead
 LEAST_TOKENS = 2.0  # per parameter; with fewer, the law is not trusted far from what was measured
-LONG = 4_000  # steps, from which on half the learning rates are better
+LONG = 1_500  # steps, from which on half the learning rates are better
 CONTEXTS = (96, 512)  # positions
 
 
@@ -61,19 +64,35 @@ def shapes(facts: CorpusFacts) -> Iterable[tuple[ModelSettings, int]]:
     sizes = [v for v in BYTES_PER_TOKEN if v * BYTES_PER_ENTRY <= facts.megabytes * 1e6]
     for width, layers in WIDTHS.items():
         for vocab_size in sizes or [min(BYTES_PER_TOKEN)]:
-            tokens = facts.long_story_bytes / BYTES_PER_TOKEN[vocab_size] + 3
-            least, most = CONTEXTS
-            heads = width // HEAD_DIM
-            model = ModelSettings(
-                layers=layers,
-                d_model=width,
-                d_mlp=32 * round(width * 8 / 3 / 32),
-                heads=heads,
-                kv_heads=2 if heads % 2 == 0 and heads > 4 else 1,
-                context=min(max(32 * math.ceil(tokens / 32), least), most),
-            )
+            model = shape(width, layers, vocab_size, facts)
             if model.parameters(vocab_size) <= MOST_PARAMETERS:
                 yield model, vocab_size
+
+
+def shape(width: int, layers: int, vocab_size: int, facts: CorpusFacts) -> ModelSettings:
+    """Return the model of a width and depth, with a context for most of the corpus's stories."""
+    bytes_per_token = BYTES_PER_TOKEN[max(v for v in BYTES_PER_TOKEN if v <= vocab_size)]
+    tokens = facts.long_story_bytes / bytes_per_token + 3
+    least, most = CONTEXTS
+    heads = width // HEAD_DIM
+    return ModelSettings(
+        layers=layers,
+        d_model=width,
+        d_mlp=32 * round(width * 8 / 3 / 32),
+        heads=heads,
+        kv_heads=heads if heads <= FEW_HEADS else 2 if heads % 2 == 0 else 1,
+        context=min(max(32 * math.ceil(tokens / 32), least), most),
+    )
+
+
+def training_settings(tokens: float, context: int) -> dict[str, Any]:
+    """Return what a training of so many tokens sets, by dotted key: its batch, lower rates if it is long."""
+    batch = 2 ** max(2, min(6, math.ceil(math.log2(max(1.0, tokens / (context * MOST_STEPS))))))
+    settings: dict[str, Any] = {"training.batch": batch}
+    if tokens / (batch * context) >= LONG:
+        settings["optimizer.learning_rate"] = DEFAULT.learning_rate / 2
+        settings["optimizer.adamw_learning_rate"] = DEFAULT.adamw_learning_rate / 2
+    return settings
 
 
 def operations(model: ModelSettings, vocab_size: int) -> float:
@@ -129,8 +148,3 @@ class Speed:
     def tokens_per_second(self, model: ModelSettings, vocab_size: int) -> float:
         """Return the speed of training a shape."""
         return 1 / (self.overhead + self.per_operation * operations(model, vocab_size))
-
-
-def batch_size(tokens: float, context: int) -> int:
-    """Return the sequences per step: four, and more where the steps would be too many."""
-    return 2 ** max(2, min(6, math.ceil(math.log2(max(1.0, tokens / (context * MOST_STEPS))))))

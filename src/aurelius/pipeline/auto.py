@@ -105,12 +105,9 @@ def size(
     seconds = max(seconds - OTHER_SECONDS - OTHER_PER_MEGABYTE * usable, LEAST_SHARE * seconds)
     choices = auto.choose(facts, seconds, speed)
     best = choices[0]
-    batch = auto.batch_size(best.tokens, best.model.context)
-    chosen: dict[str, Any] = {"training.batch": batch}
-    optimizer = overrides.get("optimizer.name", DEFAULT.name)
-    if best.tokens / (batch * best.model.context) >= auto.LONG and optimizer == DEFAULT.name:
-        chosen["optimizer.learning_rate"] = DEFAULT.learning_rate / 2
-        chosen["optimizer.adamw_learning_rate"] = DEFAULT.adamw_learning_rate / 2
+    chosen = auto.training_settings(best.tokens, best.model.context)
+    if overrides.get("optimizer.name", DEFAULT.name) != DEFAULT.name:
+        chosen = {key: value for key, value in chosen.items() if not key.startswith("optimizer.")}
     wanted = _megabytes(best)
     if wanted < 0.8 * facts.megabytes and "corpus.stories" not in overrides:
         chosen["corpus.stories"] = 1000 * max(1, round(1100 * wanted / facts.story_bytes))
