@@ -22,8 +22,8 @@ def all_names() -> frozenset[str]:
 def not_introduced(story: str) -> list[str]:
     """Return the names in a story, in their order, whose first mention does not introduce them.
 
-    The storyteller introduces everybody: *named Pip*, *called Pip*, *whose name was Pip*, *her friend Pip*, or a
-    story that begins with *Pip was*.
+    The storyteller introduces everybody: *named Pip*, *called Pip*, *whose name was Pip*, *her friend Pip*,
+    or a story that begins with *Pip was*.
     """
     seen, missing = set(), []
     for match in CAPITALISED.finditer(story):
