@@ -29,6 +29,7 @@ from typing import Any
 import aurelius
 from aurelius.config.recipe import Recipe
 from aurelius.corpus.readers.sources import open_path
+from aurelius.data.stories import read_stories
 from aurelius.evaluation.likelihood import measure
 from aurelius.figures import COLOURS, new_figure, to_svg
 from aurelius.inference.open_model import open_model
@@ -133,7 +134,7 @@ def _trainer(options: argparse.Namespace, shape: str, rate: float, tuning: bool)
 
 def _measure(model: Path, documents: Path) -> dict[str, float]:
     if documents.is_dir():
-        texts = aurelius.read_stories(documents, "valid")[:TUNED_ON]
+        texts = read_stories(documents, "valid")[:TUNED_ON]
     else:
         texts = [text for text in open_path(documents).stories if text]
     figures = measure(open_model(model), texts)
