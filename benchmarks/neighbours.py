@@ -5,9 +5,9 @@ plans for training; so the trainings themselves may run on a busy machine, sever
 follow `auto`'s rules for so many steps.
 
     python benchmarks/neighbours.py SAMPLES --minutes 3 --out studies/neighbours-3.toml
-    aurelius study studies/neighbours-3.toml
+    cd SAMPLES && aurelius study STUDIES/neighbours-3.toml
 
-SAMPLES is the folder with the training samples of TinyStories.
+SAMPLES is the folder with the training samples of TinyStories, where the study reads them.
 """
 
 import argparse
@@ -21,12 +21,13 @@ import tomlkit
 
 from aurelius.config import auto
 from aurelius.config.auto import CorpusFacts
+from aurelius.config.optimizers import DEFAULT
 from aurelius.config.recipe import Recipe
 from aurelius.config.settings import ModelSettings
 from aurelius.pipeline.auto import size
 from aurelius.training.timing import tokens_per_second
+from sample_race import TRAIN
 
-TRAIN = ("TinyStoriesV2-GPT4-train.sample.txt", "TinyStories-v1-train.sample.jsonl")
 DEEPER = 0.1  # how much a layer more or less counts against a factor of two in parameters
 
 
@@ -102,7 +103,7 @@ def _arm(name: str, model: ModelSettings, vocab_size: int, tokens: float) -> dic
     settings = auto.training_settings(tokens, model.context)
     steps = round(tokens / (settings["training.batch"] * model.context))
     optimizer = {
-        key: settings.get(f"optimizer.{key}", getattr(auto.DEFAULT, key))
+        key: settings.get(f"optimizer.{key}", getattr(DEFAULT, key))
         for key in ("learning_rate", "adamw_learning_rate")
     }
     return {

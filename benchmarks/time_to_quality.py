@@ -14,7 +14,8 @@ Then each is measured once on the validation sample.
     python benchmarks/time_to_quality.py SAMPLES --json docs/figures/time_to_quality.json --seed 1
     python benchmarks/time_to_quality.py --json docs/figures/time_to_quality.json --draw
 
-SAMPLES is the folder with the three samples of TinyStories. What the JSON has already is not repeated.
+SAMPLES is the folder with the three samples of TinyStories. What the JSON has already is not repeated; each
+JSON is of one number of ``--minutes``.
 """
 
 import argparse
@@ -33,9 +34,8 @@ from aurelius.data.stories import read_stories
 from aurelius.evaluation.likelihood import measure
 from aurelius.figures import COLOURS, new_figure, to_svg
 from aurelius.inference.open_model import open_model
+from sample_race import TRAIN, VALID
 
-TRAIN = ("TinyStoriesV2-GPT4-train.sample.txt", "TinyStories-v1-train.sample.jsonl")
-VALID = "TinyStoriesV2-GPT4-valid.sample.txt"
 TUNED_ON = 500  # stories of the tenth
 WARM, TIMED = 10, 40  # steps from which Trainer's speed is known
 SHAPES = ("nano", "auto")
@@ -62,6 +62,10 @@ def main() -> None:
     if options.draw:
         options.json.with_suffix(".svg").write_text(_figure(saved))
         return
+    if not options.samples:
+        parser.error("name the folder of the samples")
+    if saved.setdefault("minutes", options.minutes) != options.minutes:
+        parser.error(f"{options.json} is of {saved['minutes']:g} minutes; name another file")
     for name, minutes in (("quarter", options.minutes / 4), ("half", options.minutes / 2)):
         _once(saved, options, f"auto, {name}, seed {options.seed}", lambda m=minutes: _auto(options, m))
     for shape in SHAPES:
@@ -93,7 +97,9 @@ def _auto(options: argparse.Namespace, minutes: float) -> dict[str, Any]:
     for name in _corpus(options):
         command += ["--corpus", name]
     started = time.monotonic()
-    subprocess.run([*command, "--set", f"training.seed={options.seed}"], check=True, capture_output=True)
+    subprocess.run(
+        [*command, "--set", f"training.seed={options.seed}"], check=True, stdout=subprocess.DEVNULL
+    )
     taken = (time.monotonic() - started) / 60
     recipe = Recipe.load(run)
     tokens = aurelius.open_run(run).report["trained"]["tokens"]
@@ -127,7 +133,7 @@ def _trainer(options: argparse.Namespace, shape: str, rate: float, tuning: bool)
             "to": folder,
         }
         command = [sys.executable, __file__, "--json", str(options.json), "--train", json.dumps(job)]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         held_out = run.folder / "corpus" if tuning else options.samples / VALID
         return {**json.loads(done.stdout.splitlines()[-1]), "rate": rate, **_measure(Path(folder), held_out)}
 
@@ -147,14 +153,13 @@ def _measure(model: Path, documents: Path) -> dict[str, float]:
 def _train(run: str, rate: float, minutes: float, seed: int, to: str) -> dict[str, Any]:
     """Train stock Llama with Trainer on a run's tokens, end to end in blocks, and save it in ``to``."""
     import torch
-    from tokenizers import Tokenizer
     from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
     from aurelius.data.blocks import Blocks
     from aurelius.data.store import TokenStore
     from aurelius.export import huggingface
     from aurelius.run_paths import RunPaths
-    from aurelius.special_tokens import OURS
+    from aurelius.tokenizer.load import load
 
     paths = RunPaths(Path(run))
     recipe = Recipe.load(paths.folder)
@@ -210,10 +215,10 @@ def _train(run: str, rate: float, minutes: float, seed: int, to: str) -> dict[st
     model, _ = fit(steps)
     taken = (time.monotonic() - started) / 60
     model.save_pretrained(to)
-    tokenizer = Tokenizer.from_file(str(paths.tokenizer_file))
+    tokenizer = load(paths.tokenizer_file)
     published = huggingface.published_tokenizer(paths.tokenizer_file.read_bytes(), tokenizer)
     (Path(to) / "tokenizer.json").write_bytes(published)
-    settings = huggingface.tokenizer_config(recipe, OURS, tokenizer)
+    settings = huggingface.tokenizer_config(recipe, blocks.store.special, tokenizer)
     (Path(to) / "tokenizer_config.json").write_text(json.dumps(settings))
     return {
         "minutes": round(taken, 2),

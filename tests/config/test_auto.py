@@ -63,7 +63,7 @@ def test_the_speed_of_a_shape_follows_from_two():
     assert odd.overhead >= 0 and odd.per_operation >= 0
 
 
-def test_long_trainings_have_larger_batches():
+def test_long_trainings_have_lower_rates_and_larger_batches():
     found = [training_settings(tokens, 352) for tokens in (1e6, 2e7, 1e8, 1e12)]
     assert [settings["training.batch"] for settings in found] == [4, 4, 32, 64]
     assert [settings.get("optimizer.learning_rate") for settings in found][:2] == [None, 0.01]

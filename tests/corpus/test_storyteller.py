@@ -199,9 +199,7 @@ def test_nobody_is_introduced_twice(tales: list[Tale]):
 
 def test_names_are_introduced(tales: list[Tale]):
     assert [name for tale in tales for name in not_introduced(tale.text)] == []
-    told = (
-        "One day, a girl named Rita met Hugo. Will he help? Rita and her friend Pip saw Hugo. Pip was glad."
-    )
+    told = "A girl named Rita met Hugo. Will he help? Rita and her friend Pip saw Hugo. Pip was glad."
     assert not_introduced(told) == ["Hugo"]
     assert not_introduced("Pip was a tiny mouse. Rita was not there.") == ["Rita"]
 
