@@ -60,7 +60,7 @@ def run(
         overrides: values by dotted key, such as ``{"training.steps": 2000}``.
         minutes: how long the whole run may take, downloads and time while it is stopped aside; replaces
             ``training.steps``.
-        more_minutes: continue a finished run for this long, from before its rate decayed.
+        more_minutes: continue a finished run for this long.
         until: the last stage to do.
         to: targets to export to in addition to stock transformers: onnx, gguf.
         update: set stages that no longer match aside (in ``superseded/``) and redo them.

@@ -102,6 +102,7 @@ def train(
     logged = [line["loss"] for line in read_metrics(out) if "loss" in line and line["step"] <= trainer.done]
     lowest = min(logged, default=float("inf"))
     started = begun - trained
+    planned = _planned_steps(trainer, clock, trained)
     per_step = settings.batch * context
 
     def save() -> None:
@@ -124,7 +125,7 @@ def train(
     with (
         signals.deferred() as stop,
         metrics as log,
-        progress.task("training", settings.steps * per_step, "tokens", trainer.done * per_step) as task,
+        progress.task("training", planned * per_step, "tokens", trainer.done * per_step) as task,
     ):
         schedule = trainer.schedule
 
@@ -187,9 +188,9 @@ def train(
                 save()
             if stopped_by:
                 world.highest(0)  # no process exits before the first one has saved
-                planned = schedule.end or settings.steps
                 raise Interrupted(
-                    f"stopped by {Signals(stopped_by).name} at step {trainer.done} of {planned}; a "
+                    f"stopped by {Signals(stopped_by).name} at step {trainer.done} of "
+                    f"{schedule.end or planned}; a "
                     f"checkpoint is saved in {out}: run the same command to resume",
                     128 + stopped_by,
                 )
@@ -212,6 +213,13 @@ def _open_clock(trainer: Trainer, out: Path, seconds: float | None) -> Clock | N
     clock = Clock.reopen(file, trainer.schedule)
     clock.file = file if world.is_first else None
     return clock
+
+
+def _planned_steps(trainer: Trainer, clock: Clock | None, trained: float) -> int:
+    """Return how many steps training will have taken at its end, as far as anybody knows."""
+    if clock and trained and not trainer.schedule.end:
+        return round(trainer.done * clock.seconds / trained)
+    return trainer.schedule.end or trainer.recipe.steps
 
 
 def _decide(clock: Clock, done: int, elapsed: float, world: World) -> Decay | None:

@@ -21,11 +21,12 @@ class Schedule:
     """The learning rate of each step, as a share of the peak.
 
     ``decays`` holds the planned decay. Under a budget of time it is empty until the clock decides when to
-    begin; a later decay goes on from the rate that the one before it has reached.
+    begin; a later decay goes on from the rate that the one before it has reached. A training that was
+    finished and is continued warms up again at ``begin``, the step where it had ended.
     """
 
     def __init__(self, settings: TrainingSettings, timed: bool = False):
-        self.settings = settings
+        self.settings, self.begin = settings, 0
         planned = Decay(settings.steps * (1 - settings.decay), settings.steps)
         self.decays: list[Decay] = [] if timed else [planned]
 
@@ -51,4 +52,5 @@ class Schedule:
             at = min(step, *(later.start for later in following)) if following else step
             rate = final + (rate - final) * (decay.end - at) / (decay.end - decay.start)
         warmup = self.settings.warmup * self.settings.steps
-        return min(rate, (step + 1) / (warmup + 1)) if step < warmup else rate
+        since = step - self.begin
+        return min(rate, (since + 1) / (warmup + 1)) if since < warmup else rate
