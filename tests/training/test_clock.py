@@ -13,6 +13,7 @@ from aurelius.model.checkpoint_folder import list_checkpoints, read_state
 from aurelius.training import loop
 from aurelius.training.clock import Clock
 from aurelius.training.loop import train
+from aurelius.training.metrics import read_metrics
 from aurelius.training.schedule import Schedule
 from tests.conftest import Alarm
 
@@ -96,6 +97,24 @@ def test_the_same_decisions_make_the_same_weights(tiny: Recipe, tokens: Path, tm
     assert end.name == straight.name
     for name in ("model.safetensors", "optimizer.safetensors"):
         assert (end / name).read_bytes() == (straight / name).read_bytes()
+
+
+def test_a_continued_training_that_was_stopped_ends_the_same(tiny, tokens, tmp_path, monkeypatch):
+    last = train(tiny, tokens, tmp_path / "first", device="cpu")
+    clock = {"seconds": 9.0, "begin": 12, "peak": 0.5, "decisions": [{"step": 20, "end": 40}]}
+    for name in ("stopped", "straight"):
+        shutil.copytree(last, tmp_path / name / last.name)
+        (tmp_path / name / "clock.json").write_text(json.dumps(clock))
+    monkeypatch.setattr(Clock, "decide", lambda *_: None)
+    with pytest.raises(Interrupted, match="at step 15 of 40"):
+        train(tiny, tokens, tmp_path / "stopped", device="cpu", progress=Alarm(15, 15))
+    ends = [train(tiny, tokens, tmp_path / name, device="cpu") for name in ("stopped", "straight")]
+    for name in ("model.safetensors", "optimizer.safetensors"):
+        stopped, straight = (end / name for end in ends)
+        assert stopped.read_bytes() == straight.read_bytes()
+    assert (ends[0] / "model.safetensors").read_bytes() != (last / "model.safetensors").read_bytes()
+    rates = [line["rate"] for line in read_metrics(tmp_path / "straight") if "rate" in line]
+    assert max(rates) == 0.5 and rates[-1] < 0.05
 
 
 def test_time_while_stopped_does_not_count(tiny: Recipe, tokens: Path, tmp_path: Path, monkeypatch):

@@ -40,7 +40,10 @@ def prepare(run: RunPaths, minutes: float, progress: Progress) -> Recipe:
     state = read_state(last)
     later = [Manifest.read(run.folder / stages.folder(name)) for name in ("evaluation", "export")]
     rest = STARTING + sum(manifest.seconds for manifest in later if manifest)
-    seconds = state["seconds"] + max(60 * minutes - rest, 0.1 * 60 * minutes)
+    added = max(60 * minutes - rest, 0.1 * 60 * minutes)
+    seconds = state["seconds"] + added
+    falling = recipe.training.decay * seconds
+    peak = min(1.0, max(added / falling, recipe.training.final_rate)) if falling else 1.0
     budget = (recipe.training.minutes or state["seconds"] / 60) + minutes
     begun = [name for name in stages.with_following(["training"]) if stages.has_begun(run, name)]
     fresh = run.folder / ".training.tmp"
@@ -48,7 +51,8 @@ def prepare(run: RunPaths, minutes: float, progress: Progress) -> Recipe:
     fresh.mkdir()
     shutil.copytree(last, fresh / last.name)
     shutil.copy(run.training / METRICS, fresh)
-    write_json(fresh / CLOCK, {"seconds": round(seconds, 3), "begin": state["step"], "decisions": []})
+    clock = {"seconds": round(seconds, 3), "begin": state["step"], "peak": round(peak, 4), "decisions": []}
+    write_json(fresh / CLOCK, clock)
     stages.set_aside(run, begun, progress)
     fresh.rename(run.training)
     continued = recipe.with_(**{"training.minutes": budget, "training.steps": recipe.training.steps})

@@ -37,7 +37,8 @@ class Clock:
         content: Any = read_json(file)
         try:
             schedule.decays = [Decay(decision["step"], decision["end"]) for decision in content["decisions"]]
-            schedule.begin = int(content.get("begin", 0))  # older files have none
+            schedule.begin = int(content.get("begin", 0))  # older files have neither
+            schedule.peak = float(content.get("peak", 1.0))
             return cls(float(content["seconds"]), schedule, file)
         except (KeyError, TypeError, ValueError):
             raise RunError(f"{file} is damaged; move the folder {file.parent} away to train again") from None
@@ -46,8 +47,8 @@ class Clock:
         """Write what was decided so far."""
         if self.file:
             decisions = [{"step": decay.start, "end": decay.end} for decay in self.schedule.decays]
-            content = {"seconds": round(self.seconds, 3), "begin": self.schedule.begin}
-            write_json(self.file, {**content, "decisions": decisions})
+            begun = {"begin": self.schedule.begin, "peak": self.schedule.peak}
+            write_json(self.file, {"seconds": round(self.seconds, 3), **begun, "decisions": decisions})
 
     def decide(self, done: int, elapsed: float) -> Decay | None:
         """Return a new decision after ``done`` steps and ``elapsed`` seconds of training, already on disk."""

@@ -22,11 +22,13 @@ class Schedule:
 
     ``decays`` holds the planned decay. Under a budget of time it is empty until the clock decides when to
     begin; a later decay goes on from the rate that the one before it has reached. A training that was
-    finished and is continued warms up again at ``begin``, the step where it had ended.
+    finished and is continued warms up again at ``begin``, the step where it had ended, to ``peak``: below 1
+    if in a training of the total time the rate would have been falling there.
     """
 
     def __init__(self, settings: TrainingSettings, timed: bool = False):
-        self.settings, self.begin = settings, 0
+        self.settings = settings
+        self.begin, self.peak = 0, 1.0
         planned = Decay(settings.steps * (1 - settings.decay), settings.steps)
         self.decays: list[Decay] = [] if timed else [planned]
 
@@ -44,7 +46,7 @@ class Schedule:
 
     def share(self, step: int) -> float:
         """Return the rate of ``step`` (from 0) as a share of the peak."""
-        rate, final = 1.0, self.settings.final_rate
+        rate, final = self.peak, self.settings.final_rate
         for number, decay in enumerate(self.decays):
             if step <= decay.start:
                 break
@@ -53,4 +55,4 @@ class Schedule:
             rate = final + (rate - final) * (decay.end - at) / (decay.end - decay.start)
         warmup = self.settings.warmup * self.settings.steps
         since = step - self.begin
-        return min(rate, (since + 1) / (warmup + 1)) if since < warmup else rate
+        return min(rate, self.peak * (since + 1) / (warmup + 1)) if since < warmup else rate
