@@ -106,8 +106,8 @@ def test_a_continued_training_that_was_stopped_ends_the_same(tiny, tokens, tmp_p
         shutil.copytree(last, tmp_path / name / last.name)
         (tmp_path / name / "clock.json").write_text(json.dumps(clock))
     monkeypatch.setattr(Clock, "decide", lambda *_: None)
-    with pytest.raises(Interrupted, match="at step 15 of 40"):
-        train(tiny, tokens, tmp_path / "stopped", device="cpu", progress=Alarm(15, 15))
+    with pytest.raises(Interrupted, match="at step 27 of 40"):
+        train(tiny, tokens, tmp_path / "stopped", device="cpu", progress=Alarm(15, 15))  # after 15 steps
     ends = [train(tiny, tokens, tmp_path / name, device="cpu") for name in ("stopped", "straight")]
     for name in ("model.safetensors", "optimizer.safetensors"):
         stopped, straight = (end / name for end in ends)

@@ -34,7 +34,9 @@ def test_a_continued_training_warms_up_again():
     recipe = Recipe.load("nano", {"training.steps": 100}).training
     schedule = Schedule(recipe.model_copy(update={"warmup": 0.1}), timed=True)
     schedule.begin, schedule.peak = 100, 0.5
-    assert [schedule.share(step) for step in (100, 105, 110, 150)] == pytest.approx([1 / 22, 3 / 11, 0.5, 0.5])
+    assert [schedule.share(step) for step in (100, 105, 110, 150)] == pytest.approx(
+        [1 / 22, 3 / 11, 0.5, 0.5]
+    )
     schedule.decays = [Decay(150, 200)]
     assert schedule.share(175) == pytest.approx(0.25)
 
