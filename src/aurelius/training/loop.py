@@ -190,7 +190,8 @@ def train(
                 world.highest(0)  # no process exits before the first one has saved
                 raise Interrupted(
                     f"stopped by {Signals(stopped_by).name} at step {trainer.done} of "
-                    f"{schedule.end or planned}; a checkpoint is saved in {out}: run the same command to resume",
+                    f"{schedule.end or planned}; a checkpoint is saved in {out}: "
+                    "run the same command to resume",
                     128 + stopped_by,
                 )
     world.highest(0)  # wait for the last checkpoint
