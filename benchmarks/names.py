@@ -28,10 +28,8 @@ def main() -> None:
     model = open_model(options.model)
     counted, kept, missing = 0, 0, []
     for seed in range(options.seeds):
-        story = options.prompt + "".join(
-            generate(model, options.prompt, seed=seed, max_new_tokens=MOST_TOKENS)
-        )
-        ended = len(model.encode(story)) < MOST_TOKENS
+        written = generate(model, options.prompt, seed=seed, max_new_tokens=MOST_TOKENS).finish()
+        story, ended = written.text, written.ended
         strangers = not_introduced(story)
         if ended and len(story.split()) >= LEAST_WORDS:
             counted += 1

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import aurelius
@@ -32,7 +33,7 @@ from aurelius.evaluation.likelihood import measure
 from aurelius.inference.generate import generate
 from aurelius.inference.packed_loss import packed_loss
 from aurelius.inference.run_model import RunModel
-from aurelius.model.llama import Llama
+from aurelius.model.checkpoint_folder import MODEL
 from aurelius.training.trainer import Trainer
 
 TRAIN = ("TinyStoriesV2-GPT4-train.sample.txt", "TinyStories-v1-train.sample.jsonl")
@@ -106,12 +107,13 @@ def main() -> None:
             if longer > score:
                 break
             score = longer
-        model = Llama(run.recipe.model, run.recipe.tokenizer.vocab_size).to(device)
-        model.load_state_dict(best[1])
-        scored = RunModel(model, run.folder / "tokenizer/tokenizer.json", options.recipe)
+        checkpoint = run.training / "step-000000"
+        checkpoint.mkdir(parents=True)
+        save_file({name: value.cpu().contiguous() for name, value in best[1].items()}, checkpoint / MODEL)
+        scored = RunModel(run.folder)
         documents = [text for text in open_path(options.samples / VALID).stories if text]
         result["validation_sample"] = measure(scored, documents).as_json()
-        result["story"] = PROMPT + "".join(generate(scored, PROMPT, seed=0))
+        result["story"] = generate(scored, PROMPT, seed=0).finish().text
     print(_write(result, options.json))
 
 

@@ -164,6 +164,14 @@ def tiny_run(tiny: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_storyteller(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train the tiny model until it knows how stories begin, which takes some seconds."""
+    recipe = {**TINY, "corpus.stories": 2000, "training.steps": 500, "training.batch": 16}
+    out = tmp_path_factory.mktemp("runs") / "storyteller"
+    return run_pipeline("pico", out, overrides=recipe, device="cpu").folder
+
+
+@pytest.fixture(scope="session")
 def story_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Train `pico` for a minute: what small random weights say is no test of 200 greedy tokens."""
     out = tmp_path_factory.mktemp("runs") / "pico"

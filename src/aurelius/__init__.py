@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from aurelius.inference.generate import generate
     from aurelius.inference.open_model import open_model
     from aurelius.inference.sampling import Sampling
+    from aurelius.inference.stories import stories
     from aurelius.pipeline.run import run
     from aurelius.pipeline.run_folder import RunFolder, open_run
     from aurelius.progress import SILENT
@@ -36,6 +37,7 @@ __all__ = [
     "open_model",
     "open_run",
     "run",
+    "stories",
 ]
 
 _HOMES = {
@@ -49,6 +51,7 @@ _HOMES = {
     "open_model": "inference.open_model",
     "open_run": "pipeline.run_folder",
     "run": "pipeline.run",
+    "stories": "inference.stories",
 }
 _SUBMODULES = (
     "config",

@@ -28,14 +28,14 @@ def test_the_report_says_what_was_measured_on_what(tiny_run: Path):
 
 
 def test_packed_loss_counts_begin_only_for_the_card(tiny_run: Path):
-    model = RunModel.open(tiny_run, "cpu")
+    model = RunModel(tiny_run, "cpu")
     blocks = Blocks(TokenStore.open(tiny_run / "tokens", "valid"), model.context, 0)
     found = packed_loss(model.logits, blocks, 5)
     plain, card = [], []
     for number in range(found.blocks):
         inputs, _ = blocks.batch(number, 1)
         with torch.no_grad():
-            log = model.model(torch.from_numpy(inputs)).log_softmax(-1)[0]
+            log = model.logits(torch.from_numpy(inputs)).log_softmax(-1)[0]
         for position, target in enumerate(blocks.piece(number).tolist()):
             nats = -float(log[position, target])
             card.append(nats)

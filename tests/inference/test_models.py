@@ -12,6 +12,7 @@ from aurelius.errors import ModelError
 from aurelius.inference.open_model import open_model
 from aurelius.inference.run_model import RunModel
 from aurelius.inference.sampling import Sampling, sampling_of
+from aurelius.inference.stock_llama import StockLlama
 from aurelius.inference.transformers_model import TransformersModel
 
 
@@ -27,7 +28,9 @@ def change(file: Path, **values: object) -> None:
 def test_a_path_and_its_text_open_the_same(tiny_run: Path, folder: Path):
     assert isinstance(open_model(tiny_run, "cpu"), RunModel)
     assert isinstance(open_model(str(tiny_run), "cpu"), RunModel)
-    assert isinstance(open_model(folder, "cpu"), TransformersModel)
+    assert isinstance(open_model(folder, "cpu"), StockLlama)
+    change(folder / "tokenizer_config.json", tokenizer_class="LlamaTokenizer")
+    assert isinstance(open_model(folder, "cpu"), TransformersModel), "it would change the tokenizer"
 
 
 def test_missing_weights_are_not_made_up(folder: Path):
@@ -57,7 +60,7 @@ def test_a_tokenizer_of_another_model(folder: Path, capsys: pytest.CaptureFixtur
 
 def test_how_a_folder_samples():
     assert sampling_of({"temperature": 0.9}, "x") == Sampling(), "it does not say that it samples"
-    stock = Sampling(temperature=0.8, min_p=0, top_k=50, top_p=1, max_new_tokens=128)
+    stock = Sampling(temperature=0.8, min_p=0, top_k=50, top_p=1)
     assert sampling_of({"do_sample": True, "temperature": 0.8, "min_p": None}, "x") == stock
     own = Sampling(temperature=0.7, top_k=0, max_new_tokens=9)
     assert sampling_of(own.model_dump() | {"do_sample": True}, "x") == own

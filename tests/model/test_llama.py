@@ -7,7 +7,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from aurelius.config import shipped as recipes
 from aurelius.config.recipe import Recipe
 from aurelius.export.huggingface import config
-from aurelius.model.llama import KVCache, Llama
+from aurelius.model.llama import Llama
 from aurelius.special_tokens import IGNORE_INDEX
 
 
@@ -35,29 +35,6 @@ def test_logits_equal_stock_llama(name: str):
     expected = stock(ids).logits
     difference = (ours(ids) - expected).abs().max()
     assert difference <= 1e-5 * max(1.0, float(expected.abs().max()))
-
-
-@pytest.mark.parametrize("name", ["pico", "nano"])
-@torch.no_grad()
-def test_a_cache_changes_nothing(name: str):
-    recipe = Recipe.load(name)
-    ours, _ = pair(recipe)
-    ids = torch.randint(0, recipe.tokenizer.vocab_size, (2, 40))
-    whole, cache = ours(ids), KVCache(recipe.model.layers)
-    parts = [ours(ids[:, a:b], cache) for a, b in ((0, 7), (7, 8), (8, 9), (9, 30), (30, 40))]
-    difference = (torch.cat(parts, 1) - whole).abs().max()
-    assert difference <= 1e-4 * float(whole.abs().max())
-    assert cache.length == 40
-
-
-def test_a_cache_is_filled_also_with_gradients(tiny: Recipe):
-    ours, _ = pair(tiny)
-    ids = torch.randint(0, tiny.tokenizer.vocab_size, (1, 20))
-    cache = KVCache(tiny.model.layers)
-    assert torch.is_grad_enabled()
-    parts = [ours(ids[:, a:b], cache) for a, b in ((0, 7), (7, 8), (8, 20))]
-    assert cache.length == 20
-    assert torch.allclose(torch.cat(parts, 1), ours(ids), atol=1e-4)
 
 
 @torch.no_grad()

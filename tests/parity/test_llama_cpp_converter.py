@@ -47,7 +47,7 @@ def test_its_gguf_has_the_same_ids_logits_and_stories(
     monkeypatch.setenv("AURELIUS_NODE", str(HERE / "node"))
     done = convert(story_run / "export/huggingface", tmp_path / "converted.gguf")
     assert done.returncode == 0, done.stderr
-    model = RunModel.open(story_run, "cpu")
+    model = RunModel(story_run, "cpu")
     stories = ["A cat sat on a mat. The cat was happy.", "One day, a dog ran."]
     task = check.make_task(model, parity_texts, stories)
     own = check.own_answers(model, task)

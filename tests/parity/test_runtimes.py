@@ -63,7 +63,7 @@ def test_ids_are_equal_on_500_beginnings_and_on_hard_texts(
     story_run: Path, parity_texts: list[str], in_javascript
 ):
     """Where a runtime cannot cut as the others do is asserted: the list is no longer than it must."""
-    model = RunModel.open(story_run, "cpu")
+    model = RunModel(story_run, "cpu")
     asked = check.make_task(model, parity_texts, ["A cat sat on a mat."])
     own = check.own_answers(model, asked)
     tried = set()
@@ -100,7 +100,7 @@ def test_a_chat_with_llama_cpp_begins_as_training_did(story_run: Path, in_javasc
     command = ["node", "--input-type=module", "-", str(gguf)]
     done = subprocess.run(command, input=script, cwd=NODE, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    model = RunModel.open(story_run, "cpu")
+    model = RunModel(story_run, "cpu")
     assert json.loads(done.stdout.splitlines()[-1]) == [
         True,
         *model.prefix,
@@ -135,7 +135,7 @@ def test_the_pipeline_of_transformers_js_begins_as_training_did(
     command = ["node", "--input-type=module", "-", json.dumps(asked)]
     done = subprocess.run(command, input=script, cwd=NODE, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    model = RunModel.open(story_run, "cpu")
+    model = RunModel(story_run, "cpu")
     story = model.encode("Once upon a time")
     complete = [*model.prefix, *story]
     assert json.loads(done.stdout.splitlines()[-1]) == [complete, story, complete]
@@ -212,7 +212,7 @@ def test_a_run_without_a_finished_training_is_refused(
 
 def test_a_disagreement_is_found(tiny_run: Path):
     """The check can fail: answers that are off are called problems."""
-    model = RunModel.open(tiny_run, "cpu")
+    model = RunModel(tiny_run, "cpu")
     stories = ["A cat sat on a mat.", "A dog ran."]
     asked = check.make_task(model, [*check.HARD_TEXTS, *check.beginnings(stories, 5)], stories)
     own = check.own_answers(model, asked)
@@ -236,7 +236,7 @@ def test_a_disagreement_is_found(tiny_run: Path):
 
 def test_greedy_stories_have_200_tokens_or_say_where_they_diverge(tiny_run: Path):
     """A model that ends its stories at once is asked for more of them."""
-    model = RunModel.open(tiny_run, "cpu")
+    model = RunModel(tiny_run, "cpu")
     stories = [check.shortened(model, text) for text in StoryFile(tiny_run / "corpus", "valid", limit=24)]
     asked = check.make_task(model, [], stories)
     own = check.own_answers(model, asked).greedy or []
@@ -255,7 +255,7 @@ def test_greedy_stories_have_200_tokens_or_say_where_they_diverge(tiny_run: Path
 
 
 def test_a_runtime_that_does_not_stop_at_the_end_of_the_story_is_caught(tiny_run: Path):
-    model = RunModel.open(tiny_run, "cpu")
+    model = RunModel(tiny_run, "cpu")
     opening, own = model.prefix, [10, 11, 1]  # 1 ends a story
     for story, good in (
         ([10, 11, 1], True),
@@ -273,7 +273,7 @@ def test_the_command_fails_with_a_runtime(tiny_run: Path, monkeypatch: pytest.Mo
     file = tiny_run / "export/huggingface/model.safetensors"
 
     def off(task):
-        own = check.own_answers(RunModel.open(tiny_run, "cpu"), task)
+        own = check.own_answers(RunModel(tiny_run, "cpu"), task)
         return replace(own, seconds=1.0, logits=[logits + 0.01 for logits in own.logits])
 
     def broken(task):

@@ -93,9 +93,10 @@ def add_set_option(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def add_device_option(parser: argparse._ActionsContainer) -> None:
-    """Add ``--device``."""
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+def add_device_option(parser: argparse._ActionsContainer, what: str = "") -> None:
+    """Add ``--device``; ``what`` says what runs there, where it is not everything."""
+    choices = "auto, cpu, cuda or mps (default: auto)"
+    parser.add_argument("--device", default="auto", help=f"{what}: {choices}" if what else choices)
 
 
 def add_json_option(parser: argparse._ActionsContainer) -> None:

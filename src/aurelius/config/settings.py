@@ -298,7 +298,9 @@ class GenerationSettings(Section):
     top_p: float = Field(
         default=1.0, gt=0, le=1, description="sample from the likeliest tokens that make up this probability"
     )
-    max_new_tokens: int = Field(default=128, ge=1, description="most tokens to generate")
+    max_new_tokens: int = Field(
+        default=0, ge=0, description="most tokens to generate; 0: as many as the context holds"
+    )
 
 
 class ExportSettings(Section):

@@ -17,10 +17,10 @@ from aurelius.config.recipe import Recipe
 from aurelius.config.settings import CorpusSettings
 from aurelius.corpus import advice, shards, split, write
 from aurelius.corpus.readers.sources import Source, from_python, open_source
-from aurelius.corpus.workers import worker_pool
 from aurelius.errors import CorpusError
 from aurelius.files import read_json, write_json
 from aurelius.progress import SILENT, Progress
+from aurelius.workers import worker_pool
 
 WORK = "work"
 PLAN = "plan.json"  # what the shards in work/ were made from

@@ -29,7 +29,7 @@ def build(recipe: Recipe, run: Path, out: Path, *, device: str = "auto", progres
     Raises:
         RunError, ModelError: an earlier artifact is missing or damaged.
     """
-    model = RunModel.open(run, device)
+    model = RunModel(run, device)
     paths = RunPaths(run)
     documents = read_stories(paths.corpus, "valid")
     documents = documents[: recipe.evaluation.stories or None]
@@ -43,7 +43,7 @@ def build(recipe: Recipe, run: Path, out: Path, *, device: str = "auto", progres
         "documentwise": measure(model, documents, progress).as_json(),
         "packed": packed.as_json() if packed else None,
         "samples": [
-            {"prompt": p, "seed": 0, "text": p + "".join(generate(model, p, seed=0))} for p in PROMPTS
+            {"prompt": p, "seed": 0, "text": generate(model, p, seed=0).finish().text} for p in PROMPTS
         ],
     }
     write_json(out / "report.json", report)

@@ -85,7 +85,7 @@ def card(
         if sampling["do_sample"]
         else "do_sample: false",
         "temperature": sampling.get("temperature", 0),
-        "max_new_tokens": recipe.generation.max_new_tokens,
+        "max_new_tokens": recipe.generation.max_new_tokens or shape.context * 3 // 4,  # the prompt needs room
         "conversion": conversion(tokenizers.load(paths.tokenizer_file)),
         "curve": curve(paths.metrics_file),
         "decisions": decisions(recipe),

@@ -1,16 +1,52 @@
-"""Text as a model writes it."""
+"""A story as a model writes it."""
 
 from collections.abc import Iterator
 from typing import Any
 
-import torch
-
 from aurelius.config.settings import GenerationSettings as Sampling
-from aurelius.errors import ModelError
+from aurelius.inference.draft import Draft, write
 from aurelius.inference.language_model import LanguageModel
-from aurelius.inference.sampling import changed, sample_next_token
+from aurelius.inference.prompt import Prompt
+from aurelius.inference.sampling import changed, new_seed
+from aurelius.inference.text import Text
 
-INCOMPLETE = "\ufffd"  # what the first bytes of a character decode to
+
+class Story(Iterator[str]):
+    """A story, piece by piece as it is written.
+
+    ``prompt.rstrip()`` and the pieces joined are the story: no special token, no space before the first word
+    after an empty prompt or after the last word. One that a limit cuts ends with a sentence, if one ends just
+    before the limit, and never within a word.
+
+    Attributes:
+        seed: gives the same story again.
+        text: the prompt and what has been written so far.
+        tokens: how many the model has written.
+        ended: whether the model ended the story itself; False until then, and if a limit cut it.
+    """
+
+    def __init__(self, text: Text, prompt: str, steps: Iterator[None]):
+        """Take the text of a draft, the prompt as it was typed, and an iterator that writes a token a step."""
+        self.seed, self.text, self.tokens, self.ended = text.draft.seed, prompt.rstrip(), 0, False
+        self._pieces = self._write(text, steps)
+
+    def __next__(self) -> str:
+        piece = next(self._pieces)
+        self.text += piece
+        return piece
+
+    def finish(self) -> "Story":
+        """Write the rest."""
+        for _ in self:
+            pass
+        return self
+
+    def _write(self, text: Text, steps: Iterator[None]) -> Iterator[str]:
+        for _ in steps:
+            length, draft = len(text.draft.ids), text.draft
+            self.tokens, self.ended = length - text.first, draft.ended
+            if piece := text.update(length, draft.done):
+                yield piece
 
 
 def generate(
@@ -19,13 +55,13 @@ def generate(
     sampling: Sampling | None = None,
     seed: int | None = None,
     parse_special: bool = False,
+    continue_word: bool = False,
     **changes: Any,
-) -> Iterator[str]:
-    """Return an iterator over the continuation of ``prompt``, piece by piece, until the story ends.
+) -> Story:
+    """Return a story that begins with ``prompt``, an iterator over its pieces.
 
-    ``prompt.rstrip()`` and the pieces joined are the story: no special token, no space before the first word
-    after an empty prompt or after the last word. A story that outgrows the context continues from its last
-    half, after the model's prefix.
+    The last word of the prompt is complete, and what follows it is open. A story that outgrows the context
+    continues from its last half, after the model's prefix.
 
     Args:
         model: see `open_model`.
@@ -33,50 +69,15 @@ def generate(
         sampling: temperature, min-p, top-k, top-p and the maximum of new tokens; the model's own by default.
         seed: the same seed, model and settings give the same story; None draws one.
         parse_special: special tokens typed in the prompt, such as ``</s>``, are tokens instead of text.
+        continue_word: the last word of the prompt may go on.
         changes: single values of the sampling, such as ``temperature=1``.
 
     Raises:
         RecipeError: a value of the sampling is unknown or impossible.
         TokenizerError: the prompt is not encodable text.
-        ModelError: the prompt is empty and the model has no begin token.
+        ModelError: the prompt is empty and the model has no begin token, or it leaves no room in the context.
     """
-    return _continue(model, prompt, changed(sampling or model.sampling, changes), seed, parse_special)
-
-
-def _continue(
-    model: LanguageModel, prompt: str, sampling: Sampling, seed: int | None, parse_special: bool
-) -> Iterator[str]:
-    generator = torch.Generator()
-    generator.manual_seed(generator.seed() if seed is None else seed % 2**63)
-    ids = model.encode(prompt, parse_special)
-    if not model.prefix and not ids:
-        raise ModelError(f"{model.name} has no begin token; pass a prompt to continue")
-    half = model.context // 2
-    fits = len(model.prefix) + len(ids) < model.context
-    feed, cache = model.prefix + (ids if fits else ids[-half:]), model.new_cache()
-    cached = 0  # positions in the cache
-    shown = _visible(model.decode(ids)) if ids else ""
-    opening = not shown
-    for _ in range(sampling.max_new_tokens):
-        if cached + len(feed) > model.context:
-            feed, cache, cached = model.prefix + ids[-half:], model.new_cache(), 0
-        logits = model.next_token_logits(feed, cache)
-        cached += len(feed)
-        logits[model.suppressed] = float("-inf")
-        token = sample_next_token(logits, sampling, generator)
-        if token == model.end:
-            return
-        ids.append(token)
-        feed = [token]
-        # Not `DecodeStream` of tokenizers: it raises on bytes that are not UTF-8, which a model may generate.
-        text = _visible(model.decode(ids))
-        if opening:
-            text = text.lstrip()
-        if len(text) > len(shown):
-            yield text[len(shown) :]
-            shown = text
-
-
-def _visible(text: str) -> str:
-    """Leave out what may still change or vanish: the beginning of a character, trailing whitespace."""
-    return text.rstrip(INCOMPLETE).rstrip()
+    sampling = changed(sampling or model.sampling, changes)
+    opened = Prompt.read(model, prompt, parse_special, continue_word)
+    draft = Draft(model, opened, sampling, new_seed() if seed is None else seed)
+    return Story(Text(model, draft), prompt, write(draft))

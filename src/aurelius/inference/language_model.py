@@ -4,12 +4,18 @@ Shapes: B batch, T positions, V vocabulary.
 """
 
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from aurelius.config.settings import GenerationSettings as Sampling
 from aurelius.errors import ModelError
+
+if TYPE_CHECKING:  # generation does without PyTorch, which takes seconds to import
+    from torch import Tensor
+
+    from aurelius.inference.prompt_end import Vocabulary
 
 
 class LanguageModel(Protocol):
@@ -22,6 +28,7 @@ class LanguageModel(Protocol):
     prefix: list[int]  # ids before every text, as at inference
     suppressed: list[int]  # ids that are never generated
     sampling: Sampling  # how it samples by default
+    vocabulary: "Vocabulary | None"  # its tokens, if the tokenizer's words carry their trailing space
 
     @property
     def end(self) -> int | None:
@@ -44,7 +51,7 @@ class LanguageModel(Protocol):
         """Return the text of ids, special ones left out."""
         ...
 
-    def logits(self, ids: Tensor) -> Tensor:
+    def logits(self, ids: "Tensor") -> "Tensor":
         """Map ids [B, T] to float32 logits [B, T, V]; T is at most the context."""
         ...
 
@@ -52,8 +59,12 @@ class LanguageModel(Protocol):
         """Return an empty cache for `next_token_logits`."""
         ...
 
-    def next_token_logits(self, ids: list[int], cache: Any) -> Tensor:
-        """Append ids to those in the cache; return the next token's float32 logits [V], on the CPU."""
+    def next_token_logits(self, ids: list[int], cache: Any) -> NDArray[np.float32]:
+        """Append ids to those in the cache; return the next token's logits [V]."""
+        ...
+
+    def rewind(self, cache: Any, length: int) -> None:
+        """Forget all but the first ``length`` ids in the cache."""
         ...
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from aurelius.errors import ModelError
 from aurelius.inference.language_model import LanguageModel
 from aurelius.inference.run_model import RunModel
-from aurelius.inference.transformers_model import TransformersModel
+from aurelius.inference.stock_llama import open_stock_llama
 from aurelius.run_paths import named_run
 
 
@@ -21,12 +21,20 @@ def open_model(source: str | Path, device: str = "auto") -> LanguageModel:
     source = str(source)
     path = Path(source)
     if source.startswith("hf:"):
-        return TransformersModel(source, device)
+        return _transformers_model(source, device)
     if run := named_run(source):
-        return RunModel.open(run, device)
+        return RunModel(run, device)
     if (path / "config.json").is_file():
-        return TransformersModel(str(path), device)
+        if (llama := open_stock_llama(path, device)) is not None:
+            return llama
+        return _transformers_model(str(path), device)
     problem = (
         "has neither recipe.toml (a run) nor config.json (a model)" if path.is_dir() else "does not exist"
     )
     raise ModelError(f"{source} {problem}; pass a run folder, a Hugging Face folder, or hf:owner/name")
+
+
+def _transformers_model(source: str, device: str) -> LanguageModel:
+    from aurelius.inference.transformers_model import TransformersModel  # it takes seconds to import
+
+    return TransformersModel(source, device)

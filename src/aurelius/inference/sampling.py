@@ -1,17 +1,19 @@
 """From logits to a token."""
 
+import math
+import random
 from collections.abc import Mapping
 from typing import Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
-from torch import Tensor
 
 from aurelius.config.settings import GenerationSettings as Sampling
 from aurelius.errors import ModelError, RecipeError
 
 
-def sample_next_token(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> int:
+def sample_next_token(logits: NDArray[np.floating], sampling: Sampling, dice: np.random.Generator) -> int:
     """Draw the next token from ``logits`` [V].
 
     In transformers' order: temperature, top-k, top-p (Holtzman et al. 2020, arXiv 1904.09751), min-p (Nguyen
@@ -19,22 +21,36 @@ def sample_next_token(logits: Tensor, sampling: Sampling, generator: torch.Gener
     """
     if sampling.temperature == 0:
         return int(logits.argmax())
-    return int(torch.multinomial(probabilities(logits, sampling), 1, generator=generator))
+    ids, weights = candidates(logits, sampling)
+    totals = weights.cumsum(dtype=np.float64)
+    return int(ids[totals.searchsorted(dice.random() * totals[-1], side="right")])
 
 
-def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
-    """Return the probabilities [V] that `sample_next_token` draws from."""
-    logits = logits / sampling.temperature
-    if 0 < sampling.top_k < len(logits):
-        logits = logits.masked_fill(logits < logits.topk(sampling.top_k).values[-1], float("-inf"))
+def candidates(
+    logits: NDArray[np.floating], sampling: Sampling
+) -> tuple[NDArray[np.integer], NDArray[np.floating]]:
+    """Return the tokens that may be drawn, and their probabilities times any common factor."""
+    highest = logits.max()
+    lowest = -np.inf if sampling.min_p == 0 else highest + sampling.temperature * math.log(sampling.min_p)
+    # min-p first, where the order makes no difference: few tokens are left for the rest.
+    (ids,) = (logits >= (lowest if sampling.top_p == 1 else -np.inf)).nonzero()
+    scores = logits[ids]
+    if 0 < sampling.top_k < len(ids):
+        kept = scores >= np.partition(scores, -sampling.top_k)[-sampling.top_k]
+        ids, scores = ids[kept], scores[kept]
+    weights = np.exp((scores - highest) / sampling.temperature)
     if sampling.top_p < 1:
-        ranked, order = logits.softmax(0).sort(descending=True)
-        likelier = ranked.cumsum(0) - ranked  # probability of all likelier tokens
-        logits = logits.index_fill(0, order[likelier >= sampling.top_p], float("-inf"))
-    remaining = logits.softmax(0)
-    if sampling.min_p > 0:
-        remaining = remaining.masked_fill(remaining < sampling.min_p * remaining.max(), 0)
-    return remaining / remaining.sum()
+        order = np.argsort(-weights, kind="stable")
+        ranked = weights[order].astype(np.float64)
+        likelier = np.cumsum(ranked) - ranked  # the weight of all likelier tokens
+        kept = np.sort(order[(likelier < sampling.top_p * ranked.sum()) & (scores[order] >= lowest)])
+        ids, weights = ids[kept], weights[kept]
+    return ids, weights
+
+
+def new_seed() -> int:
+    """Draw a seed, short enough to be typed again."""
+    return random.randrange(2**31)
 
 
 def changed(sampling: Sampling, values: Mapping[str, Any]) -> Sampling:
@@ -59,7 +75,7 @@ def sampling_of(config: Mapping[str, Any], where: str) -> Sampling:
     if not config.get("do_sample"):
         return Sampling()
     # transformers' own defaults, except for the length.
-    defaults = {"temperature": 1.0, "min_p": 0.0, "top_k": 50, "top_p": 1.0, "max_new_tokens": 128}
+    defaults = {"temperature": 1.0, "min_p": 0.0, "top_k": 50, "top_p": 1.0, "max_new_tokens": 0}
     try:
         return Sampling(**{k: v if config.get(k) is None else config[k] for k, v in defaults.items()})
     except ValidationError as error:

@@ -2,12 +2,15 @@
 
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from aurelius import device as devices
 from aurelius.errors import HubError, ModelError, first_line, some
 from aurelius.inference.language_model import check_special
+from aurelius.inference.prompt_end import Vocabulary
 from aurelius.inference.sampling import sampling_of
 from aurelius.tokenizer.load import check_text
 
@@ -69,6 +72,8 @@ class TransformersModel:
             self.prefix = [i for i in begin if i is not None][:1]
         self.suppressed = sorted(special - {self.end})
         check_special([*self.prefix, self.end, self.unknown, *self.suppressed], self.vocab_size, source)
+        fast = getattr(self.tokenizer, "backend_tokenizer", None)
+        self.vocabulary = Vocabulary.of(fast) if fast else None
         self.sampling = sampling_of(
             self.model.generation_config.to_dict(), f"{source}: generation_config.json"
         )
@@ -102,7 +107,13 @@ class TransformersModel:
         return DynamicCache(config=self.model.config)
 
     @torch.no_grad()
-    def next_token_logits(self, ids: list[int], cache: Any) -> Tensor:
+    def next_token_logits(self, ids: list[int], cache: Any) -> NDArray[np.float32]:
         """See `LanguageModel`."""
         tensor = torch.tensor([ids], device=self.device)
-        return self.model(input_ids=tensor, past_key_values=cache, use_cache=True).logits[0, -1].float().cpu()
+        logits = self.model(input_ids=tensor, past_key_values=cache, use_cache=True).logits
+        return logits[0, -1].float().cpu().numpy()
+
+    def rewind(self, cache: Any, length: int) -> None:
+        """See `LanguageModel`."""
+        if surplus := cache.get_seq_length() - length:
+            cache.crop(-surplus)

@@ -5,17 +5,18 @@ it.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load
-from torch import Tensor
 
 from aurelius.config.recipe import Recipe
 from aurelius.errors import ModelError, RunError
 from aurelius.files import read_json
-from aurelius.model.llama import Llama
+
+if TYPE_CHECKING:  # what only looks for a checkpoint does without PyTorch, which takes seconds to import
+    import torch
+
+    from aurelius.model.llama import Llama
 
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 STATE_KEYS = {
@@ -67,24 +68,30 @@ def read_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> "dict[str, torch.Tensor]":
     """Read a safetensors file.
 
     Raises:
         ModelError: it is missing or damaged.
     """
+    from safetensors.torch import load
+
     try:
         return load(path.read_bytes())
     except (OSError, SafetensorError, ValueError) as error:
         raise ModelError(f"{path} cannot be read: {error}") from None
 
 
-def load_model(recipe: Recipe, path: Path, device: torch.device | None = None) -> Llama:
+def load_model(recipe: Recipe, path: Path, device: "torch.device | None" = None) -> "Llama":
     """Return the model of a checkpoint, for inference.
 
     Raises:
         ModelError: the weights are missing, damaged or of another shape.
     """
+    import torch
+
+    from aurelius.model.llama import Llama
+
     model = Llama(recipe.model, recipe.tokenizer.vocab_size)
     try:
         model.load_state_dict(read_tensors(path / MODEL))

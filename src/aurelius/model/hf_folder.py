@@ -58,7 +58,7 @@ class LlamaFolder:
         if head is not None and not np.array_equal(head, weights.get(EMBEDDING, [])):
             raise ModelError(f"{path / WEIGHTS} has a separate head; only tied embeddings are supported")
         weights = {name: value for name, value in weights.items() if not name.endswith("rotary_emb.inv_freq")}
-        _check(path, weights, weight_shapes(shape, config["vocab_size"]))
+        check_weights(path / WEIGHTS, weights, weight_shapes(shape, config["vocab_size"]), "config.json")
         tokenizer = load(path / "tokenizer.json")
         last = max(tokenizer.get_vocab().values(), default=0)
         if last >= config["vocab_size"]:
@@ -171,15 +171,21 @@ def read_shape(path: Path, config: dict[str, Any]) -> ModelSettings:
     return shape
 
 
-def _check(path: Path, weights: dict[str, NDArray[Any]], wanted: dict[str, tuple[int, ...]]) -> None:
-    where = path / WEIGHTS
+def check_weights(
+    file: Path, weights: dict[str, NDArray[Any]], wanted: dict[str, tuple[int, ...]], source: str
+) -> None:
+    """Compare the names and shapes of weights with those that a configuration calls for.
+
+    Raises:
+        ModelError: one is missing, unknown or of another shape; the message names the ``source`` of the shapes.
+    """
     if missing := sorted(set(wanted) - set(weights)):
-        raise ModelError(f"{where} lacks {len(missing)} weights that config.json calls for: {some(missing)}")
+        raise ModelError(f"{file} lacks {len(missing)} weights that {source} calls for: {some(missing)}")
     if extra := sorted(set(weights) - set(wanted)):
         raise ModelError(
-            f"{where} has {len(extra)} weights that config.json does not mention: {some(extra)}; "
+            f"{file} has {len(extra)} weights that {source} does not mention: {some(extra)}; "
             "leaving them out would change the model"
         )
     for name, size in wanted.items():
         if weights[name].shape != size:
-            raise ModelError(f"{where}: {name} is {list(weights[name].shape)}, config.json says {list(size)}")
+            raise ModelError(f"{file}: {name} is {list(weights[name].shape)}, {source} says {list(size)}")

@@ -24,26 +24,6 @@ FLEX_HEAD_DIM = 16  # the smallest that FlexAttention compiles
 Mask = Tensor | BlockMask | None
 
 
-class KVCache:
-    """Keys and values [B, K, T, E] of the positions so far, for one generation."""
-
-    def __init__(self, layers: int):
-        self.layers: list[tuple[Tensor, Tensor] | None] = [None] * layers
-        self.length = 0
-
-    def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Append the new positions of one layer; return all of its positions."""
-        past = self.layers[layer]
-        if past is not None:
-            k, v = torch.cat((past[0], k), 2), torch.cat((past[1], v), 2)
-        self.layers[layer] = (k, v)
-        return k, v
-
-    def advance(self, positions: int) -> None:
-        """Count new positions, once all layers have them."""
-        self.length += positions
-
-
 class Norm(nn.Module):
     """RMSNorm (Zhang and Sennrich 2019, arXiv 1910.07467)."""
 
@@ -68,7 +48,7 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(shape.d_model, shape.kv_heads * shape.head_dim, bias=False)
         self.o_proj = nn.Linear(shape.heads * shape.head_dim, shape.d_model, bias=False)
 
-    def forward(self, x: Tensor, rope: Tensor, mask: Mask, cache: KVCache | None, layer: int) -> Tensor:
+    def forward(self, x: Tensor, rope: Tensor, mask: Mask) -> Tensor:
         """Map [B, T, D] to [B, T, D]."""
         B, T, _ = x.shape
         # One product instead of three; concatenating the weights costs next to nothing.
@@ -77,12 +57,10 @@ class Attention(nn.Module):
         # Rotated before the transposition, so that the output of attention needs no copy.
         q, k = rotate(qk, rope).split((self.heads, self.kv_heads), 2)
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # [B, H or K, T, E]
-        if cache is not None:
-            k, v = cache.append(layer, k, v)
         if isinstance(mask, BlockMask):
             y = flex_attention(q, k, v, block_mask=mask, enable_gqa=True)
         else:
-            causal = mask is None and k.shape[2] == T
+            causal = mask is None
             y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=True)
         return self.o_proj(y.transpose(1, 2).reshape(B, T, -1))  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -113,9 +91,9 @@ class Layer(nn.Module):
         self.post_attention_layernorm = Norm(shape)
         self.mlp = MLP(shape)
 
-    def forward(self, x: Tensor, rope: Tensor, mask: Mask, cache: KVCache | None, layer: int) -> Tensor:
+    def forward(self, x: Tensor, rope: Tensor, mask: Mask) -> Tensor:
         """Map [B, T, D] to [B, T, D]."""
-        x = x + self.self_attn(self.input_layernorm(x), rope, mask, cache, layer)
+        x = x + self.self_attn(self.input_layernorm(x), rope, mask)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -139,30 +117,25 @@ class Llama(nn.Module):
         # Cosines and sines [2, context, E]; computed, so not part of a checkpoint.
         self.register_buffer("rope", rope_table(shape), persistent=False)
 
-    def forward(self, ids: Tensor, cache: KVCache | None = None, begin: int | None = None) -> Tensor:
-        """Map token ids [B, T] to logits [B, T, V].
+    def forward(self, ids: Tensor, begin: int | None = None) -> Tensor:
+        """Map token ids [B, T] to logits [B, T, V]; T is at most the context.
 
-        With a cache the ids follow the positions it holds (``cache.length + T`` is at most the context). With
-        ``begin``, the id that begins a story, attention stays within each story.
+        With ``begin``, the id that begins a story, attention stays within each story.
         """
-        return F.linear(self.hidden(ids, cache, begin), self.model.embed_tokens.weight)
+        return F.linear(self.hidden(ids, begin), self.model.embed_tokens.weight)
 
-    def hidden(self, ids: Tensor, cache: KVCache | None = None, begin: int | None = None) -> Tensor:
+    def hidden(self, ids: Tensor, begin: int | None = None) -> Tensor:
         """Map token ids [B, T] to the input of the head [B, T, D]."""
-        past = cache.length if cache is not None else 0
-        T = ids.shape[1]
-        rope = self.get_buffer("rope")[:, past : past + T]
+        rope = self.get_buffer("rope")[:, : ids.shape[1]]
         x = self.model.embed_tokens(ids)
         if torch.is_autocast_enabled(x.device.type):  # half the memory traffic of a float32 residual stream
             x = x.to(torch.get_autocast_dtype(x.device.type))
-        mask = self._mask(ids, past, begin)
-        for number, layer in enumerate(self.model.layers):
-            x = layer(x, rope, mask, cache, number)
-        if cache is not None:
-            cache.advance(T)
+        mask = self._mask(ids, begin)
+        for layer in self.model.layers:
+            x = layer(x, rope, mask)
         return self.model.norm(x)
 
-    def _mask(self, ids: Tensor, past: int, begin: int | None) -> Mask:
+    def _mask(self, ids: Tensor, begin: int | None) -> Mask:
         B, T = ids.shape
         story = None if begin is None else story_numbers(ids, begin)
         if story is not None and torch.compiler.is_compiling() and self.shape.head_dim >= FLEX_HEAD_DIM:
@@ -173,13 +146,11 @@ class Llama(nn.Module):
             return create_block_mask(same_story, B, None, T, T, ids.device)
         if story is not None:
             return (story.unsqueeze(2) == story.unsqueeze(1)).tril_().unsqueeze(1)
-        if past and T > 1:
-            return torch.ones(T, past + T, dtype=torch.bool, device=ids.device).tril(past)
         return None
 
     def loss(self, ids: Tensor, targets: Tensor, begin: int | None = None) -> Tensor:
         """Return the summed negative log-likelihood (nats) of ``targets`` [B, T] except IGNORE_INDEX."""
-        x, head = self.hidden(ids, begin=begin), self.model.embed_tokens.weight
+        x, head = self.hidden(ids, begin), self.model.embed_tokens.weight
         logits = F.linear(x, head).float()
         return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum")
 

@@ -56,7 +56,7 @@ def check(run: Path, progress: Progress = SILENT) -> tuple[list[Comparison], lis
     paths = RunPaths(run)
     if not (paths.huggingface / MANIFEST).exists():
         raise RunError(f"{run} has no finished export; write it first: {suggest('export', run)}")
-    model = RunModel.open(run, "cpu")
+    model = RunModel(run, "cpu")
     stories = [shortened(model, text) for text in StoryFile(paths.corpus, "valid", limit=STORIES)]
     task = make_task(model, [*HARD_TEXTS, *beginnings(stories, 100)], stories)
     expected = own_answers(model, task)

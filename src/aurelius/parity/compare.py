@@ -132,5 +132,5 @@ def _divergence(
     # A runtime may leave the end token out of what it returns.
     if same == len(own) or (same == len(story) == len(own) - 1 and own[-1] == model.end):
         return same, None
-    best = model.next_token_logits(opening + own[:same], model.new_cache()).topk(2).values
-    return same, float(best[0] - best[1])
+    second, best = np.sort(model.next_token_logits(opening + own[:same], model.new_cache()))[-2:]
+    return same, float(best - second)

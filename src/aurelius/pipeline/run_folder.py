@@ -53,7 +53,7 @@ class RunFolder(RunPaths):
         """
         from aurelius.inference.run_model import RunModel
 
-        return RunModel.open(self.folder, device)
+        return RunModel(self.folder, device)
 
     def story(self, prompt: str = "", seed: int | None = None, device: str = "auto", **sampling: Any) -> str:
         """Write a story that begins with ``prompt``.
@@ -70,7 +70,7 @@ class RunFolder(RunPaths):
         """
         from aurelius.inference.generate import generate
 
-        return prompt.rstrip() + "".join(generate(self.model(device), prompt, seed=seed, **sampling))
+        return generate(self.model(device), prompt, seed=seed, **sampling).finish().text
 
     def __repr__(self) -> str:
         recipe = self.recipe

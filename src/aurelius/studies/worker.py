@@ -48,7 +48,7 @@ def do(work: Work) -> Record:
     folder = run(
         work.trial.recipe, work.folder, until="training", update=True, device=work.device, progress=SILENT
     )
-    scores = score(RunModel.open(work.folder, work.device), work.documents)
+    scores = score(RunModel(work.folder, work.device), work.documents)
     figures = scores.likelihood()
     state = read_state(newest_checkpoint(folder.training))
     nats = scores.total if work.measure == "bits_per_byte" else scores.text

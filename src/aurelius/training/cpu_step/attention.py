@@ -10,8 +10,8 @@ positions begin and end in the arrays.
 import numpy as np
 from numba import njit
 
+from aurelius.model.elementwise import FAST, MASKED, ONE, ZERO, exponentiate
 from aurelius.training.cpu_step.blas import product
-from aurelius.training.cpu_step.elementwise import FAST, MASKED, ONE, ZERO, exponentiate
 
 BLOCK = 32  # query positions per product
 PAD = 32  # rows of probabilities are padded to whole vectors

@@ -11,7 +11,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import get_cython_function_address, intrinsic
 
-from aurelius.training.cpu_step.elementwise import ONE
+from aurelius.model.elementwise import ONE
 
 _SIZE, _SCALE, _ADDRESS = types.int32, types.float32, types.intp
 # Of sgemm: transa, transb, m, n, k; alpha, a, lda, b, ldb, beta, c, ldc.

@@ -15,6 +15,16 @@ import numpy as np
 from numba import njit
 
 from aurelius.config.settings import ModelSettings
+from aurelius.model.elementwise import (
+    FAST,
+    ONE,
+    ZERO,
+    exponentiate,
+    norm,
+    norm_gradient,
+    swiglu,
+    swiglu_gradient,
+)
 from aurelius.special_tokens import IGNORE_INDEX
 from aurelius.training.cpu_step.attention import (
     BLOCK,
@@ -25,16 +35,6 @@ from aurelius.training.cpu_step.attention import (
     split_heads,
 )
 from aurelius.training.cpu_step.blas import linear
-from aurelius.training.cpu_step.elementwise import (
-    FAST,
-    ONE,
-    ZERO,
-    exponentiate,
-    norm,
-    norm_gradient,
-    swiglu,
-    swiglu_gradient,
-)
 from aurelius.training.cpu_step.sources import SOURCES
 from aurelius.training.cpu_step.tiles import DEPTH, WIDE, add_weight_gradient, linear_input_gradient
 

@@ -3,8 +3,8 @@
 import numpy as np
 from numba import njit
 
+from aurelius.model.elementwise import FAST, ONE, ZERO
 from aurelius.training.cpu_step.blas import product
-from aurelius.training.cpu_step.elementwise import FAST, ONE, ZERO
 from aurelius.training.cpu_step.sources import SOURCES
 from aurelius.training.optim.muon import COEFFICIENTS, ITERATIONS
 

@@ -13,8 +13,8 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from aurelius.model.elementwise import FAST, ONE, ZERO
 from aurelius.training.cpu_step.blas import product
-from aurelius.training.cpu_step.elementwise import FAST, ONE, ZERO
 
 _FEATURES = binding.get_host_cpu_features()
 AVX512, AVX2 = (_FEATURES.get(name, False) for name in ("avx512f", "avx2"))

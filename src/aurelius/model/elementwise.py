@@ -1,4 +1,4 @@
-"""What a step does to single numbers and rows, written so that LLVM vectorises it.
+"""What compiled code does to single numbers and rows, written so that LLVM vectorises it.
 
 ``FAST`` lets sums be reordered and fused multiply-adds be used, but keeps NaN and infinity, by which a
 diverging training is recognised.

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numba import njit
 
-from aurelius.training.cpu_step.elementwise import exp_negative, exponentiate
+from aurelius.model.elementwise import exp_negative, exponentiate
 
 
 @njit

@@ -1,4 +1,4 @@
-"""Processes that clean batches of stories, or this one if it is alone."""
+"""Worker processes, or this process if it is alone."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ def worker_pool(count: int) -> Iterator[Callable[..., Future[Any]]]:
         yield _run_here
         return
     try:
-        with ProcessPoolExecutor(count, get_context("spawn"), _follow_parent) as pool:
+        with ProcessPoolExecutor(count, get_context("spawn"), follow_parent) as pool:
 
             def submit(*work: Any) -> Future[Any]:
                 with blocked():
@@ -34,7 +34,7 @@ def worker_pool(count: int) -> Iterator[Callable[..., Future[Any]]]:
             yield submit
     except BrokenProcessPool:
         raise MemoryExhausted(
-            "a process that cleans stories was killed, most likely because memory ran out; finished work is "
+            "a worker process was killed, most likely because memory ran out; finished work is "
             "kept: run the same command again, with --workers 1"
         ) from None
 
@@ -46,7 +46,7 @@ def _run_here(work: Callable[..., None], *arguments: Any) -> Future[Any]:
     return done
 
 
-def _follow_parent() -> None:
+def follow_parent() -> None:
     """Leave Ctrl-C to the parent process, and exit when it does, however that happens."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()

@@ -1,0 +1,95 @@
+"""A Llama with its own tokenizer: it writes by our engine, at once and without PyTorch, which only scores."""
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from aurelius.config.settings import GenerationSettings as Sampling
+from aurelius.config.settings import ModelSettings
+from aurelius.inference.engine import Cache, Engine
+from aurelius.inference.prompt_end import Vocabulary
+from aurelius.tokenizer.load import check_text
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Scorer = Callable[["Tensor"], "Tensor"]  # maps ids [B, T] to logits [B, T, V]
+
+
+class LlamaModel:
+    """See `LanguageModel`."""
+
+    def __init__(
+        self,
+        name: str,
+        shape: ModelSettings,
+        weights: Mapping[str, NDArray[np.float32]],
+        tokenizer: Tokenizer,
+        sampling: Sampling,
+        *,
+        prefix: list[int],
+        end: int | None,
+        unknown: int | None,
+        suppressed: list[int],
+        load_scorer: Callable[[], Scorer],
+    ):
+        """Take a model apart from where it is stored.
+
+        Args:
+            name: how messages and reports call it.
+            shape, weights: float32, by their published names.
+            tokenizer: as `aurelius.tokenizer.load` returns it.
+            sampling: how it samples by default.
+            prefix, end, unknown, suppressed: see `LanguageModel`.
+            load_scorer: loads what computes `logits`; called when they are first needed.
+        """
+        self.name, self.shape, self.sampling = name, shape, sampling
+        self.tokenizer = tokenizer
+        self.prefix, self.end, self.unknown, self.suppressed = prefix, end, unknown, suppressed
+        self.context = shape.context
+        self.vocab_size = len(weights["model.embed_tokens.weight"])
+        self.parameters = sum(value.size for value in weights.values())
+        self.vocabulary = Vocabulary.of(tokenizer)
+        self.weights, self._load_scorer = weights, load_scorer
+
+    @cached_property
+    def engine(self) -> Engine:
+        """What generates."""
+        return Engine(self.shape, self.weights)
+
+    @cached_property
+    def _scorer(self) -> Scorer:
+        return self._load_scorer()
+
+    def encode(self, text: str, parse_special: bool = False) -> list[int]:
+        """See `LanguageModel`."""
+        check_text(text)
+        self.tokenizer.encode_special_tokens = not parse_special
+        try:
+            return self.tokenizer.encode(text, add_special_tokens=False).ids
+        finally:
+            self.tokenizer.encode_special_tokens = True
+
+    def decode(self, ids: list[int]) -> str:
+        """See `LanguageModel`."""
+        return self.tokenizer.decode(ids, skip_special_tokens=True)
+
+    def logits(self, ids: "Tensor") -> "Tensor":
+        """See `LanguageModel`."""
+        return self._scorer(ids)
+
+    def new_cache(self) -> Cache:
+        """See `LanguageModel`."""
+        return Cache(self.shape)
+
+    def next_token_logits(self, ids: list[int], cache: Cache) -> NDArray[np.float32]:
+        """See `LanguageModel`."""
+        return self.engine.next_token_logits(ids, cache)
+
+    def rewind(self, cache: Cache, length: int) -> None:
+        """See `LanguageModel`."""
+        cache.length = length

@@ -1,0 +1,113 @@
+"""Any number of stories, written by one process or by several."""
+
+import queue
+from collections.abc import Iterator, Sequence
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from aurelius.config.settings import GenerationSettings as Sampling
+from aurelius.errors import AureliusError, MemoryExhausted, ModelError
+from aurelius.inference.batch import Request, Written, write_stories
+from aurelius.inference.language_model import LanguageModel
+from aurelius.inference.open_model import open_model
+from aurelius.inference.sampling import changed
+from aurelius.workers import follow_parent
+
+
+def stories(
+    model: str | Path | LanguageModel,
+    count: int = 1,
+    prompt: str | Sequence[str] = "",
+    seed: int = 0,
+    *,
+    workers: int = 1,
+    device: str = "auto",
+    sampling: Sampling | None = None,
+    parse_special: bool = False,
+    continue_word: bool = False,
+    skip: "set[int] | None" = None,
+    **changes: Any,
+) -> Iterator[Written]:
+    """Write stories with the seeds ``seed``, ``seed`` + 1 and so on, in the order in which they are finished.
+
+    A story depends on its prompt and seed alone. It is the one that `generate` writes with them, unless two
+    tokens are all but equally likely.
+
+    Args:
+        model: a run, folder or hub name, as `open_model` takes it; or, for one process, an open model.
+        count: stories for every prompt.
+        prompt: how they begin, or several such beginnings.
+        seed: of each prompt's first story.
+        workers: processes that write.
+        device: where a model that is not a plain Llama runs: auto, cpu, cuda or mps.
+        sampling, parse_special, continue_word, changes: see `generate`.
+        skip: numbers of stories that are not wanted; they count the stories prompt by prompt, from 0.
+
+    Raises:
+        RecipeError, TokenizerError, ModelError, HubError: see `generate` and `open_model`.
+        MemoryExhausted: a worker was killed.
+    """
+    opened = open_model(model, device) if isinstance(model, str | Path) else model
+    sampling = changed(sampling or opened.sampling, changes)
+    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+    numbered = (
+        Request(number, prompts[number // count], seed + number % count)
+        for number in range(count * len(prompts))
+    )
+    requests = [request for request in numbered if not skip or request.number not in skip]
+    how = (sampling, parse_special, continue_word)
+    workers = min(workers, len(requests))
+    if workers <= 1:
+        return write_stories(opened, requests, *how)
+    if not isinstance(model, str | Path):
+        raise ModelError("several workers each open the model: pass its path instead of the open model")
+    return _write_together(str(model), device, requests, how, workers)
+
+
+def _write_together(
+    model: str, device: str, requests: list[Request], how: tuple[Sampling, bool, bool], workers: int
+) -> Iterator[Written]:
+    """Share requests among processes, and yield what they write."""
+    context = get_context("spawn")
+    results = context.Queue()
+    shares = [requests[worker::workers] for worker in range(workers)]
+    processes = [
+        context.Process(target=_write_share, args=(model, device, share, how, results), daemon=True)
+        for share in shares
+    ]
+    try:
+        for process in processes:
+            process.start()
+        working = len(processes)
+        while working:
+            try:
+                result = results.get(timeout=1)
+            except queue.Empty:
+                if any(process.exitcode for process in processes):
+                    raise MemoryExhausted(
+                        "a process that writes stories was killed, most likely because memory ran out; run "
+                        "the same command again, with --workers 1"
+                    ) from None
+                continue
+            if isinstance(result, AureliusError):
+                raise result
+            if result is None:
+                working -= 1
+            else:
+                yield result
+    finally:
+        for process in processes:
+            process.terminate()
+
+
+def _write_share(
+    model: str, device: str, requests: list[Request], how: tuple[Sampling, bool, bool], results: Any
+) -> None:
+    follow_parent()
+    try:
+        for story in write_stories(open_model(model, device), requests, *how):
+            results.put(story)
+        results.put(None)
+    except AureliusError as error:
+        results.put(error)
