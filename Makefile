@@ -9,6 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OLD := .venv-4.57
 NODE := tests/parity/node/node_modules
+PAGE := page/node_modules
 LLAMA := .llama.cpp
 
 .PHONY: demo test test-long lint clean
@@ -23,7 +24,7 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest
 
-test-long: $(VENV)/.installed $(OLD)/.installed $(NODE)/.installed $(LLAMA)/.installed
+test-long: $(VENV)/.installed $(OLD)/.installed $(NODE)/.installed $(PAGE)/.installed $(LLAMA)/.installed
 	$(BIN)/python -m pytest -m long --timeout 1200
 
 lint: $(VENV)/.installed
@@ -48,6 +49,11 @@ $(OLD)/.installed: tests/parity/requirements-4.57.lock
 # which wants the lock to name the packages of every other system too.
 $(NODE)/.installed: tests/parity/node/package-lock.json
 	cd tests/parity/node && npm install --no-save --silent --ignore-scripts --no-audit --no-fund
+	touch $@
+
+# What the story page is bundled from and with, and what its tests look for.
+$(PAGE)/.installed: page/package-lock.json
+	cd page && npm install --no-save --silent --ignore-scripts --no-audit --no-fund
 	touch $@
 
 # llama.cpp's own converter, from the source archive of its Python package (77 MB, of which 2 MB are kept).

@@ -31,9 +31,9 @@ def requests(count: int) -> list[Request]:
 
 
 def written(
-    model: LlamaModel, wanted: list[Request], sampling: Sampling = WARM, **how: int
+    model: LlamaModel, wanted: list[Request], sampling: Sampling = WARM, width: int = 8
 ) -> dict[int, Written]:
-    return {story.number: story for story in write_stories(model, wanted, sampling, **how)}
+    return {story.number: story for story in write_stories(model, wanted, sampling, width=width)}
 
 
 @pytest.mark.parametrize("most", [0, 9, 80])  # the context, less, and more

@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from aurelius.cli import options as common
 from aurelius.cli.command import Command
+from aurelius.cli.open import add_force_option
 from aurelius.cli.run import bring_up_to_date
 from aurelius.errors import ModelError
 
@@ -16,8 +17,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--to",
         default="",
         metavar="TARGETS",
-        help="comma-separated targets in addition to huggingface, such as onnx,gguf",
+        help="comma-separated targets in addition to huggingface, such as onnx,gguf,page",
     )
+    add_force_option(parser)
     parser.add_argument(
         "--check", action="store_true", help="compare the files in every installed runtime with the model"
     )
@@ -27,6 +29,8 @@ def _act(options: argparse.Namespace) -> None:
     from aurelius.pipeline.run import require_trained
     from aurelius.run_paths import RunPaths, named_run
 
+    if options.force:
+        options.set.append("export.large_page=true")
     if run := named_run(options.recipe):  # a recipe's name means the whole way
         require_trained(RunPaths(run))
     folder = bring_up_to_date(options, "export")
@@ -56,6 +60,7 @@ def _act(options: argparse.Namespace) -> None:
 EXAMPLES = """\
 aurelius export mine                            for transformers and what loads its folders
 aurelius export mine --to onnx,gguf             for browsers and llama.cpp, too
+aurelius export mine --to page                  one HTML file that tells stories
 aurelius export mine --check                    do the installed runtimes agree with the model?"""
 COMMANDS = (
     Command(

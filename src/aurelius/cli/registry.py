@@ -14,6 +14,7 @@ MODULES = (
     "stages",
     "evaluate",
     "generate",
+    "open",
     "export",
     "publish",
     "import_model",

@@ -313,6 +313,9 @@ class ExportSettings(Section):
         default=[],
         description="types of the GGUF files; empty: all of F32, F16, Q8_0, Q4_0 that fit the shape",
     )
+    large_page: bool = operational(
+        default=False, description="write a page for a model of more than ten million parameters, too"
+    )
     corpus_license: str = operational(
         default="",
         pattern=r"^[A-Za-z0-9.-]*$",

@@ -12,6 +12,7 @@ from aurelius.export.target import Target
 MODULES = {
     "onnx": "aurelius.export.onnx",
     "gguf": "aurelius.export.gguf",
+    "page": "aurelius.export.page",
 }
 BASE = "huggingface"  # which every export writes, and from which the targets are made
 NAMES = (BASE, *MODULES)

@@ -68,8 +68,11 @@ def write_stories(
         for request in requests:
             yield request, Draft(model, opened(request.prompt), sampling, request.seed)
 
-    finish = _write_in_batches if isinstance(model, LlamaModel) else _write_singly
-    for request, text in finish(model, drafts(), width):
+    if isinstance(model, LlamaModel):
+        finished = _write_in_batches(model, drafts(), width)
+    else:
+        finished = _write_singly(model, drafts())
+    for request, text in finished:
         draft, tokens = text.draft, len(text.draft.ids) - text.first
         whole = request.prompt.rstrip() + text.whole()
         yield Written(request.number, request.prompt, request.seed, whole, tokens, draft.ended)
@@ -79,7 +82,7 @@ Drafts = Iterator[tuple[Request, Draft]]
 Finished = Iterator[tuple[Request, Text]]
 
 
-def _write_singly(model: LanguageModel, drafts: Drafts, width: int) -> Finished:
+def _write_singly(model: LanguageModel, drafts: Drafts) -> Finished:
     for request, draft in drafts:
         text = Text(model, draft)
         for _ in write(draft):

@@ -101,7 +101,11 @@ class Engine:
         return np.dot(self._normalised(x), self.head)
 
     def forward(
-        self, ids: Sequence[int], stories: NDArray[np.integer], positions: NDArray[np.integer], cache: Cache
+        self,
+        ids: Sequence[int] | NDArray[np.integer],
+        stories: NDArray[np.integer],
+        positions: NDArray[np.integer],
+        cache: Cache,
     ) -> Floats:
         """Map token ids [R] to the residual stream after the last layer [R, D].
 

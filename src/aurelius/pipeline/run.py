@@ -62,7 +62,7 @@ def run(
             ``training.steps``.
         more_minutes: continue a finished run for this long.
         until: the last stage to do.
-        to: targets to export to in addition to stock transformers: onnx, gguf.
+        to: targets to export to in addition to stock transformers: onnx, gguf, page.
         update: set stages that no longer match aside (in ``superseded/``) and redo them.
         verify: hash every artifact again instead of trusting sizes and times.
         fresh: do all stages here instead of sharing those of a run next to this one.

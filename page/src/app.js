@@ -1,0 +1,349 @@
+// The page: what is shown, and what is asked of the worker.
+import { fromLink, toLink, words } from "./words.js";
+
+const $ = (id) => document.getElementById(id);
+const MOST_BITS = 10; // of the strongest colour
+
+const settings = JSON.parse($("model").dataset.settings);
+const state = { tokens: [], opening: 0, ended: false, writing: false, number: 0, history: [], chosen: null };
+let worker;
+
+// Asking the worker
+
+function ask(type, request = {}) {
+  worker.postMessage({ type, number: ++state.number, ...request });
+}
+
+function start() {
+  if (typeof Worker !== "function" || typeof DecompressionStream !== "function")
+    return say("This browser cannot run the model: it lacks Web Workers or DecompressionStream. Use a current one.");
+  const url = URL.createObjectURL(new Blob([$("worker").textContent], { type: "text/javascript" }));
+  worker = new Worker(url);
+  worker.onmessage = ({ data }) => data.number === state.number && ANSWERS[data.type](data);
+  worker.onerror = (event) => say(`The model could not be started: ${event.message}`);
+  say("Unpacking the model …");
+  ask("open", { model: $("model").textContent });
+}
+
+const ANSWERS = {
+  ready() {
+    $("tell").disabled = false;
+    say("");
+    openLink();
+  },
+  begun({ tokens }) {
+    state.tokens = tokens.map((token, i) => ({ ...state.tokens[i], ...token }));
+    if (state.opening === null) state.opening = tokens.length;
+    render();
+  },
+  token(token) {
+    state.tokens.push(token);
+    append();
+  },
+  done({ ended }) {
+    state.writing = false;
+    state.ended = ended;
+    if (!ended) cutAtSentence();
+    say(
+      ended
+        ? `The story is finished: ${storyText().split(/\s+/).length} words.`
+        : `The story has filled the ${settings.context} tokens that the model can see, so it stops here.`,
+    );
+    render();
+  },
+  replayed({ tokens }) {
+    state.tokens = tokens;
+    state.ended = true;
+    say("A story from a link.");
+    render();
+  },
+  inspected: showInside,
+  scored({ bitsPerByte, bytes, whole }) {
+    const part = whole ? "" : ` (of its first ${bytes.toLocaleString("en")} bytes: that is all the model can see)`;
+    $("score").textContent = `${bitsPerByte.toFixed(3)} bits per byte${part}. Less is better; random letters cost about 5.`;
+    say("");
+  },
+  failed({ message }) {
+    state.writing = false;
+    say(message);
+    render();
+  },
+};
+
+// Writing
+
+function tell(event) {
+  event.preventDefault();
+  Object.assign(state, { tokens: [], opening: null, ended: false, history: [] });
+  const given = $("seed").value;
+  const seed = given === "" ? crypto.getRandomValues(new Uint32Array(1))[0] : Number(given);
+  write({ prompt: $("prompt").value, seed });
+  if (given === "") say(`Writing, with seed ${seed} …`);
+}
+
+function write(request) {
+  Object.assign(state, { writing: true, chosen: null });
+  $("inside").hidden = true;
+  say("Writing …");
+  ask("write", { sampling: sampling(), seed: crypto.getRandomValues(new Uint32Array(1))[0], ...request });
+  render();
+}
+
+function stop() {
+  ask("stop");
+  state.writing = false;
+  say("Stopped.");
+  render();
+}
+
+/** Go on after the tokens that are shown; what comes of ids that are not known yet is worked out first. */
+function goOn(ids = state.tokens.map((token) => token.id), known = ids.length, ended = false) {
+  write({ ids, known, ended });
+}
+
+function choose(start, alternative) {
+  state.history.push({ tokens: state.tokens, ended: state.ended });
+  state.tokens = state.tokens.slice(0, start);
+  const before = state.tokens.map((token) => token.id);
+  goOn([...before, ...(alternative.ends ? [] : alternative.ids)], start, alternative.ends);
+}
+
+function undo() {
+  if (state.writing) ask("stop");
+  Object.assign(state, state.history.pop(), { writing: false, chosen: null });
+  $("inside").hidden = true;
+  say("Back to the story as it was.");
+  render();
+}
+
+/** A story that the context has cut stops at the end of a sentence. */
+function cutAtSentence() {
+  const end = state.tokens.findLastIndex((token) => /[.!?…]["'”’)]*\s*$/.test(token.piece));
+  if (end >= state.opening) state.tokens = state.tokens.slice(0, end + 1);
+}
+
+function storyText() {
+  return state.tokens.map((token) => token.piece).join("").trim();
+}
+
+function sampling() {
+  return Object.fromEntries(["temperature", "minP", "topP", "topK"].map((name) => [name, Number($(name).value)]));
+}
+
+// Showing
+
+function say(text) {
+  $("status").textContent = text;
+}
+
+function render() {
+  const shown = words(state.tokens);
+  $("story").replaceChildren(...shown.flatMap(nodes));
+  focusable($("story").querySelector("[role=button]"));
+  const some = state.tokens.length > 0;
+  const full = state.tokens.length + settings.prefix >= settings.context;
+  $("stop").hidden = !state.writing;
+  $("continue").hidden = state.writing || !some || state.ended || full;
+  $("undo").hidden = state.history.length === 0;
+  for (const id of ["link", "save", "colours", "hint"]) $(id).hidden = state.writing || !some;
+}
+
+/** Return a word's element and, outside of it, the whitespace that follows. */
+function nodes(word) {
+  const text = word.text.trimEnd();
+  return [span(word, text || word.text), ...(text ? [word.text.slice(text.length)] : [])];
+}
+
+function span(word, text) {
+  const element = document.createElement("span");
+  element.textContent = text;
+  element.dataset.start = word.start;
+  if (word.start < state.opening) {
+    element.className = "given";
+    return element;
+  }
+  element.className = "word";
+  element.setAttribute("role", "button");
+  element.setAttribute("aria-pressed", String(word.start === state.chosen));
+  element.tabIndex = -1;
+  element.style.setProperty("--surprise", Math.min(100, (100 * word.bits) / MOST_BITS));
+  return element;
+}
+
+/** Show one more token: the last word is drawn again, because the token may belong to it. */
+function append() {
+  const last = $("story").querySelector(".word:last-of-type");
+  const from = last ? Number(last.dataset.start) : state.opening;
+  while (last && last.nextSibling) last.nextSibling.remove();
+  last?.remove();
+  for (const word of words(state.tokens.slice(from))) $("story").append(...nodes({ ...word, start: from + word.start }));
+}
+
+/** Of all words, one is reached by Tab; the arrow keys go on from it. */
+function focusable(element) {
+  for (const each of $("story").querySelectorAll("[tabindex='0']")) each.tabIndex = -1;
+  if (element) element.tabIndex = 0;
+}
+
+function lookInside(element) {
+  if (state.writing) return;
+  state.chosen = Number(element.dataset.start);
+  for (const each of $("story").children)
+    if (each.hasAttribute("aria-pressed")) each.setAttribute("aria-pressed", String(each === element));
+  const word = words(state.tokens).find(({ start }) => start === state.chosen);
+  $("inside").hidden = false;
+  $("inside-heading").textContent = `“${word.text.trim() || "new line"}”`;
+  const odds = 2 ** word.bits;
+  $("inside-surprise").textContent =
+    `${word.bits.toFixed(1)} bits of surprise: the model gave it one chance in ${odds < 10 ? odds.toFixed(1) : Math.round(odds).toLocaleString("en")}.`;
+  $("alternatives").replaceChildren();
+  $("attention").replaceChildren();
+  $("attention-text").textContent = "Looking …";
+  const ids = state.tokens.slice(0, state.chosen).map((token) => token.id);
+  ask("inspect", { ids, alternatives: word.token.alternatives, opening: state.opening });
+  if (matchMedia("(max-width: 60rem)").matches) $("inside").scrollIntoView({ block: "nearest" });
+}
+
+function showInside({ alternatives, attention }) {
+  const start = state.chosen;
+  const now = state.tokens[start].id;
+  const byText = new Map(); // two tokens may begin the same word
+  for (const alternative of alternatives) {
+    const text = alternative.ends ? "(the story ends)" : alternative.word.replaceAll("\n", "⏎").trim() || "(space)";
+    const known = byText.get(text);
+    if (known) known.probability += alternative.probability;
+    else byText.set(text, { ...alternative, text });
+  }
+  $("alternatives").replaceChildren(
+    ...[...byText.values()].map((alternative) => {
+      const item = document.createElement("li");
+      const button = document.createElement("button");
+      button.type = "button";
+      button.style.setProperty("--share", 100 * alternative.probability);
+      const percent = document.createElement("span");
+      percent.className = "percent";
+      percent.textContent = `${(100 * alternative.probability).toFixed(alternative.probability < 0.1 ? 1 : 0)} %`;
+      button.append(alternative.text, percent);
+      if (alternative.ids[0] === now) button.setAttribute("aria-current", "true");
+      button.onclick = () => choose(start, alternative);
+      item.append(button);
+      return item;
+    }),
+  );
+  showAttention(attention);
+}
+
+const PARTS = { sink: settings.sinkName, opening: "the opening", rest: "the rest" };
+
+function showAttention(rows) {
+  const percent = (part) =>
+    Math.round((100 * rows.flat().reduce((sum, head) => sum + head[part], 0)) / rows.flat().length);
+  $("attention-text").replaceChildren(
+    ...Object.entries(PARTS).flatMap(([part, name]) => {
+      const entry = document.createElement("span");
+      const key = document.createElement("i");
+      key.className = `key ${part}`;
+      entry.className = "entry";
+      entry.append(key, `${name} ${percent(part)} %`);
+      return [entry, " "];
+    }),
+  );
+  const table = document.createElement("table");
+  const caption = table.createCaption();
+  caption.className = "hidden";
+  caption.textContent = "Attention by layer (rows) and head (columns)";
+  rows.forEach((heads, layer) => {
+    const row = table.insertRow();
+    const title = document.createElement("th");
+    title.scope = "row";
+    title.textContent = `layer ${layer + 1}`;
+    row.append(title);
+    heads.forEach((head, number) => {
+      const cell = row.insertCell();
+      const bar = document.createElement("div");
+      bar.className = "bar";
+      bar.setAttribute("role", "img");
+      const parts = Object.entries(PARTS).map(([part, name]) => `${name} ${Math.round(100 * head[part])} %`);
+      bar.title = `Head ${number + 1}: ${parts.join(", ")}`;
+      bar.setAttribute("aria-label", bar.title);
+      for (const part of ["sink", "opening"]) {
+        const piece = document.createElement("i");
+        piece.className = part;
+        piece.style.setProperty("--share", 100 * head[part]);
+        bar.append(piece);
+      }
+      cell.append(bar);
+    });
+  });
+  $("attention").replaceChildren(table);
+}
+
+// Sharing
+
+function openLink() {
+  if (location.hash.length < 2) return;
+  const found = fromLink(location.hash.slice(1), settings.vocabulary);
+  if (!found) return say("The link is damaged, or from a page with another model.");
+  Object.assign(state, { opening: found.opening, history: [], tokens: [] });
+  say("Reading the story of the link …");
+  ask("replay", { ids: found.ids });
+}
+
+async function copyLink() {
+  const ids = state.tokens.map((token) => token.id);
+  const fragment = `#${toLink(ids, state.opening)}`;
+  history.replaceState(null, "", fragment);
+  try {
+    await navigator.clipboard.writeText(location.href);
+    say("Copied. The link shows this story in any copy of this page.");
+  } catch {
+    say("The link is in the address bar now: it shows this story in any copy of this page.");
+  }
+}
+
+function save() {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([`${storyText()}\n`], { type: "text/plain" }));
+  link.download = "story.txt";
+  link.click();
+  URL.revokeObjectURL(link.href);
+}
+
+// Listening
+
+$("form").onsubmit = tell;
+$("stop").onclick = stop;
+$("continue").onclick = () => goOn();
+$("undo").onclick = undo;
+$("link").onclick = copyLink;
+$("save").onclick = save;
+$("surprise").onchange = () => $("story").classList.toggle("coloured", $("surprise").checked);
+$("story").onclick = ({ target }) => target.className === "word" && lookInside(target);
+$("story").onkeydown = (event) => {
+  const all = [...$("story").querySelectorAll("[role=button]")];
+  const at = all.indexOf(event.target);
+  const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: 1, ArrowUp: -1 }[event.key];
+  if (at >= 0 && step && all[at + step]) {
+    focusable(all[at + step]);
+    all[at + step].focus();
+  } else if (at >= 0 && (event.key === "Enter" || event.key === " ")) lookInside(event.target);
+  else return;
+  event.preventDefault();
+};
+$("score-form").onsubmit = (event) => {
+  event.preventDefault();
+  if (!$("score-text").value.trim()) return void ($("score").textContent = "Type or paste some text first.");
+  if (state.writing) stop();
+  $("score").textContent = "";
+  say("Measuring …");
+  ask("score", { text: $("score-text").value });
+};
+for (const name of ["temperature", "minP", "topP", "topK"]) {
+  $(name).value = settings.sampling[name];
+  const output = document.querySelector(`output[for=${name}]`);
+  const show = () => output && (output.textContent = Number($(name).value).toFixed(2));
+  $(name).oninput = show;
+  show();
+}
+window.onhashchange = openLink;
+start();
