@@ -346,4 +346,5 @@ for (const name of ["temperature", "minP", "topP", "topK"]) {
   show();
 }
 window.onhashchange = openLink;
+$("sink-name").textContent = settings.sinkName;
 start();

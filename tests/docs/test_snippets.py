@@ -35,6 +35,8 @@ SMALL = {  # how numbers shrink
     r'"training\.steps": \d+': '"training.steps": 4',
     r"--nproc-per-node \d+": "--nproc-per-node 2",
     r"tokens = [\d_]+": "tokens = 800",
+    r"--count \d+": "--count 2",
+    r"--endless \d+": "--endless 60",
 }
 STORIES = "\n<|endoftext|>\n".join(
     f"Once upon a time, a little {animal} found a {thing} near the river. The {animal} liked the {thing}. "
@@ -84,7 +86,8 @@ def small(tmp_path: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     original = shipped.text
     monkeypatch.setattr(shipped, "text", lambda name: tiny_version(original(name)))
     names = ["stories.txt", "held-out.txt", "mine.txt", "TinyStoriesV2-GPT4-train.sample.txt"]
-    names += ["TinyStoriesV2-GPT4-valid.sample.txt"]
+    names += ["TinyStoriesV2-GPT4-valid.sample.txt", "prompts.txt"]
+    monkeypatch.setattr("webbrowser.open", lambda address: True)
     shutil.copytree(tiny_run / "export/huggingface", tmp_path / "path/to/llama")
     shutil.copytree(tiny_run / "export/huggingface", tmp_path / "path/to/another/model")
     rows = [json.dumps({"text": text}) for text in STORIES.split("\n<|endoftext|>\n")]

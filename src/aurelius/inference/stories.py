@@ -39,7 +39,7 @@ def stories(
         count: stories for every prompt.
         prompt: how they begin, or several such beginnings.
         seed: of each prompt's first story.
-        workers: processes that write.
+        workers: processes that write; above 1 the calling script needs a ``__main__`` guard.
         device: where a model that is not a plain Llama runs: auto, cpu, cuda or mps.
         sampling, parse_special, continue_word, changes: see `generate`.
         skip: numbers of stories that are not wanted; they count the stories prompt by prompt, from 0.
