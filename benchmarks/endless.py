@@ -1,9 +1,9 @@
-"""Bits per byte by position in a text that is much longer than the context, with ways to keep the cache small.
+"""Bits per byte by position in a text much longer than the context, with ways to keep the cache small.
 
-Held-out stories are joined, each between begin and end token as in training, to texts of 4,000 tokens. When the
-cache is full, 16 positions leave it: after the model's prefix (`kept`: StreamingLLM, what ``--endless`` does), or
-the oldest ones, the prefix among them (`dropped`). `recomputed` begins anew with the prefix and the last half of
-the context, as ``--max-tokens`` does.
+Held-out stories are joined, each between begin and end token as in training, to texts of 4,000 tokens. When
+the cache is full, 16 positions leave it: those after the model's prefix (`kept`: StreamingLLM, what
+``--endless`` does), or the oldest ones, the prefix among them (`dropped`). `recomputed` begins anew with the
+prefix and the last half of the context, as ``--max-tokens`` does.
 
     python benchmarks/endless.py runs/mine --on TinyStoriesV2-GPT4-valid.sample.txt --json endless.json
 """
@@ -37,8 +37,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     model = aurelius.open_model(options.model)
-    if not isinstance(model, LlamaModel) or model.end is None:
-        sys.exit("the model is not a plain Llama that knows where a story ends")
+    if not isinstance(model, LlamaModel) or model.end is None or model.vocabulary is None:
+        sys.exit("the model is not a plain Llama with a suffix-space tokenizer and an end token")
     stories = (text for text in open_path(options.on).stories if text)
     bits: dict[str, list[NDArray[np.float64]]] = {way: [] for way in WAYS}
     sizes = []
@@ -49,14 +49,19 @@ def main() -> None:
             bits[way].append(nats(model, ids, way) / math.log(2))
     by_position = [sum(a) for a in zip(*(buckets(each) for each in sizes), strict=True)]
     result = {
-        way: [round(float(b / s), 4) for b, s in zip(np.sum([buckets(e) for e in found], 0), by_position, strict=True)]
+        way: [
+            round(float(b / s), 4)
+            for b, s in zip(np.sum([buckets(e) for e in found], 0), by_position, strict=True)
+        ]
         for way, found in bits.items()
     }
     print(f"bits per byte by {BUCKET} tokens, {options.texts} texts")
     for way, values in result.items():
         print(f"{way:12}", *(f"{value:.3f}" for value in values))
     if options.json:
-        options.json.write_text(json.dumps({"model": model.name, "bucket": BUCKET, **result}, indent=2) + "\n")
+        options.json.write_text(
+            json.dumps({"model": model.name, "bucket": BUCKET, **result}, indent=2) + "\n"
+        )
 
 
 def joined(model: LlamaModel, stories, tokens: int) -> tuple[list[int], NDArray[np.float64]]:
@@ -67,6 +72,8 @@ def joined(model: LlamaModel, stories, tokens: int) -> tuple[list[int], NDArray[
         ids += [*model.encode(story), end, begin]
         if len(ids) >= tokens:
             break
+    if len(ids) < tokens:
+        sys.exit("there are too few stories; ask for fewer --texts")
     ids = ids[:tokens]
     assert model.vocabulary is not None
     return ids, np.array([len(model.vocabulary.bytes[i]) for i in ids], np.float64)

@@ -133,7 +133,9 @@ def first_word(run: Path) -> float:
         assert process.stdout
         text = b""
         while len(text) <= len(PROMPT):
-            text += process.stdout.read1(4096)
+            if not (more := process.stdout.read1(4096)):
+                sys.exit("the command wrote no story")
+            text += more
         seconds = time.perf_counter() - begun
         process.kill()
     return seconds

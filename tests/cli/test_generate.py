@@ -32,7 +32,7 @@ def test_many_stories_and_the_rest_of_an_interrupted_file(
 def test_stories_are_printed_if_no_file_is_named(
     tiny_run: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("sys.stdin", io.StringIO("One day\nThe cat\n"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xef\xbb\xbfOne day\nThe cat\n")))
     assert main(["generate", str(tiny_run), "--prompts", "-", "--workers", "1"]) == 0
     stories = capsys.readouterr().out.strip().split("\n\n")
     assert sorted(story.split()[0] for story in stories) == ["One", "The"]
@@ -55,6 +55,10 @@ def test_a_cut_story_says_so(tiny_run: Path, capsys: pytest.CaptureFixture):
         (["--temperature", "nan"], "--temperature nan: Input should be a finite number"),
         (["--temperature", "-1"], "--temperature -1.0: Input should be greater than or equal to 0"),
         (["--prompts", "x", "Once"], "a prompt and --prompts were both given"),
+        (["--endless", "5", "--max-tokens", "3"], "both say how many tokens to write"),
+        (["--count", "2", "--workers", "0"], "--workers 0: at least one process has to write"),
+        (["--seed", "-1"], "seed -1 is not a number from 0 to"),
+        (["--prompts", "."], "--prompts .: there is no such file"),
         (["--prompts", "missing.txt"], "--prompts missing.txt: there is no such file"),
         (["the " * 100, "--max-tokens", "0"], "shorten it, or say how many tokens to write"),
     ],
@@ -69,7 +73,7 @@ def test_a_run_and_its_folder_write_without_pytorch(tiny_run: Path):
     program = (
         "import sys; from aurelius.cli.main import main;"
         "assert main(['generate', sys.argv[1], 'Once', '--seed', '1']) == 0;"
-        "assert not {'torch', 'transformers', 'numba', 'scipy'} & set(sys.modules), 'they take seconds to import'"
+        "assert not {'torch', 'transformers', 'numba', 'scipy'} & set(sys.modules), 'slow to import'"
     )
     for model in (tiny_run, tiny_run / "export/huggingface"):
         subprocess.run([sys.executable, "-c", program, str(model)], check=True, capture_output=True)

@@ -51,7 +51,10 @@ def test_the_page_holds_the_model(tiny_run: Path):
         if weight.ndim == 1:
             found = floats
         else:
-            found = np.frombuffer(data, np.int8, weight.size, tensor["bytes"]).reshape(weight.shape) * floats[:, None]
+            found = (
+                np.frombuffer(data, np.int8, weight.size, tensor["bytes"]).reshape(weight.shape)
+                * floats[:, None]
+            )
         assert np.array_equal(found, page.dequantised(weight)), name
     settings = re.search(r'data-settings="([^"]*)"', text)
     assert settings and json.loads(html.unescape(settings[1]))["sampling"]["temperature"] == 0.5

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 import aurelius
-from aurelius.errors import ModelError, RunError
+from aurelius.errors import MemoryExhausted, ModelError, RunError
 from aurelius.inference.batch import Request, Written, write_stories
 from aurelius.inference.generate import generate
 from aurelius.inference.llama_model import LlamaModel
 from aurelius.inference.open_model import open_model
 from aurelius.inference.sampling import Sampling
+from aurelius.inference.stories import _check
 from aurelius.inference.story_file import write_story_file
 from aurelius.inference.transformers_model import TransformersModel
 
@@ -62,21 +63,27 @@ def test_other_models_write_one_after_the_other(tiny_storyteller: Path):
 
 
 def test_several_processes_write_the_same(tiny_storyteller: Path):
-    together = list(
-        aurelius.stories(tiny_storyteller, 6, ["One day", "The"], seed=3, workers=2, sampling=WARM)
-    )
-    alone = list(aurelius.stories(tiny_storyteller, 6, ["One day", "The"], seed=3, sampling=WARM))
+    how = {"count": 40, "prompt": ["One day", "The"], "seed": 3, "sampling": WARM}  # for more than one batch
+    together, alone = (list(aurelius.stories(tiny_storyteller, workers=n, **how)) for n in (2, 1))
     assert sorted(together, key=lambda s: s.number) == sorted(alone, key=lambda s: s.number)
     assert {(s.prompt, s.seed) for s in alone} == {
-        (p, seed) for p in ("One day", "The") for seed in range(3, 9)
+        (p, seed) for p in ("One day", "The") for seed in range(3, 43)
     }
     with pytest.raises(ModelError, match="pass its path"):
-        aurelius.stories(open_model(tiny_storyteller), 6, workers=2)
+        aurelius.stories(open_model(tiny_storyteller), 70, workers=2)
 
 
-def test_what_a_worker_refuses_is_raised_here(tiny_storyteller: Path):
-    with pytest.raises(ModelError, match="shorten it"):
-        list(aurelius.stories(tiny_storyteller, 2, "the " * 100, workers=2, max_new_tokens=0))
+def test_a_prompt_without_room_is_named_before_anything_is_written(tiny_storyteller: Path):
+    with pytest.raises(ModelError, match=r"prompt 2, 'the the .*shorten it"):
+        aurelius.stories(tiny_storyteller, 1, ["One", "the " * 100], max_new_tokens=0)
+
+
+def test_a_worker_that_is_killed_or_fails():
+    with pytest.raises(MemoryExhausted, match="was killed"):
+        _check([None, -9])
+    with pytest.raises(RunError, match="__main__"):
+        _check([0, 1])
+    _check([0, None])
 
 
 def story(number: int) -> Written:
@@ -97,7 +104,7 @@ def test_a_file_of_stories_is_continued(tmp_path: Path):
     assert not out.exists()
     with partial.open("a") as file:
         file.write('{"number": 1, "pro')  # cut off by a power failure
-    with pytest.raises(RunError, match=r"begun with another seed \(0, now 1\)"):
+    with pytest.raises(RunError, match=r"different settings \(seed was 0, now 1\)"):
         write_story_file(out, {**settings, "seed": 1}, 4, interrupted)
     asked = []
 

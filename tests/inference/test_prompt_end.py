@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+import aurelius
+from aurelius.errors import ModelError
 from aurelius.inference.generate import generate
 from aurelius.inference.open_model import open_model
 from aurelius.inference.prompt import Prompt
@@ -127,7 +129,7 @@ def test_tokenizers_of_other_kinds_are_left_alone(stories260k: Path):
     assert Vocabulary.of(load(stories260k / "tokenizer.json")) is None
     model = open_model(stories260k, "cpu")
     ids = model.encode("Once upon a time")
-    assert Prompt.read(model, "Once upon a time") == Prompt(ids)
+    assert Prompt.read(model, "Once upon a time") == Prompt(ids, "Once upon a time")
 
 
 def test_what_follows_the_last_word_is_open(story_model):
@@ -146,11 +148,24 @@ def test_a_word_that_is_complete_does_not_grow(story_model):
     for seed in range(30):
         text = generate(story_model, "a boy named Pac", hot, seed).finish().text
         assert not text[len("a boy named Pac") :][:1].isalpha()
-    opened = {
-        generate(story_model, "Once upon a ti", hot, seed, continue_word=True).finish().text
-        for seed in range(30)
-    }
-    assert any(text.startswith("Once upon a time") for text in opened)
+    greedy = Sampling(temperature=0, max_new_tokens=8)
+    opened = generate(story_model, "Once upon a ti", greedy, continue_word=True).finish().text
+    assert opened.startswith("Once upon a time,")
+    (written,) = aurelius.stories(story_model, 1, "Once upon a ti", sampling=greedy, continue_word=True)
+    assert written.text == opened
+
+
+def test_a_prompt_that_nearly_fills_the_context(story_model):
+    """Longer spellings of its last word would not fit; the story may have room for a token or for none."""
+    for length in range(story_model.context - 8, story_model.context - 2):
+        ids = story_model.encode("the dog " * story_model.context)[:length]
+        prompt = story_model.decode(ids) + "promised"
+        fits = len(story_model.prefix) + len(story_model.encode(prompt)) < story_model.context
+        if fits:
+            assert generate(story_model, prompt, seed=1, max_new_tokens=0).finish().text.startswith(prompt)
+        else:
+            with pytest.raises(ModelError, match="shorten it"):
+                generate(story_model, prompt, seed=1, max_new_tokens=0)
 
 
 def test_typed_whitespace_is_kept(story_model):

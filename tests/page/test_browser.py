@@ -6,6 +6,7 @@ Screenshots are left in ``build/screenshots``.
 import json
 import shutil
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +153,7 @@ def test_a_text_is_measured_as_python_does(visit: Visit, story_run: Path):
     rounded = {name: story_page.dequantised(weight) for name, weight in model.weights.items()}
     engine, text = Engine(model.shape, rounded), "Once upon a time, there was a little dog. It ran."
     ids, cache, nats = model.prefix + model.encode(text), model.new_cache(), 0.0
-    for position, (now, after) in enumerate(zip(ids, ids[1:], strict=False)):
+    for position, (now, after) in enumerate(pairwise(ids)):
         logits = engine.next_token_logits([now], cache).astype(np.float64)
         logits[model.suppressed] = -np.inf
         if position >= len(model.prefix) - 1:
@@ -208,7 +209,9 @@ def test_axe_finds_nothing_serious(browser: Any, file: Path, width: int, scheme:
     visit.page.add_script_tag(path=axe)
     found = visit.page.evaluate("async () => (await axe.run()).violations")
     serious = [each for each in found if each["impact"] in ("serious", "critical")]
-    assert not serious, json.dumps([(each["id"], [node["html"] for node in each["nodes"]]) for each in serious])
+    assert not serious, json.dumps(
+        [(each["id"], [node["html"] for node in each["nodes"]]) for each in serious]
+    )
 
 
 def test_the_bundle_is_current(tmp_path: Path):

@@ -2,19 +2,20 @@
 
 import json
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from aurelius.corpus.storyteller import tell
 from aurelius.export import page
 from aurelius.inference.engine import Engine
 from aurelius.inference.prompt_end import Vocabulary
 from aurelius.inference.run_model import RunModel
 from aurelius.inference.sampling import Sampling, candidates
 from aurelius.parity.check import HARD_TEXTS, beginnings
-from aurelius.corpus.storyteller import tell
 
 pytestmark = pytest.mark.long
 HERE = Path(__file__).parent
@@ -23,7 +24,15 @@ SAMPLINGS = [
     for t in (0.0, 0.5, 1.3)
     for m, k, p in ((0.15, 0, 1.0), (0.0, 7, 1.0), (0.05, 0, 0.8), (0.0, 5, 0.6))
 ]
-PROMPTS = ["Once upon a time", "Once upon a time ", "One day.\n", "The old dog said, \"", "named Pac", "", "  "]
+PROMPTS = [
+    "Once upon a time",
+    "Once upon a time ",
+    "One day.\n",
+    'The old dog said, "',
+    "named Pac",
+    "",
+    "  ",
+]
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +63,10 @@ def answers(model: RunModel, story_run: Path, texts: list[str], tmp_path_factory
         "greedy": 200,
         "prompts": PROMPTS,
         "samplings": [
-            [dice.normal(size=40).tolist(), {"temperature": s.temperature, "minP": s.min_p, "topK": s.top_k, "topP": s.top_p}]
+            [
+                dice.normal(size=40).tolist(),
+                {"temperature": s.temperature, "minP": s.min_p, "topK": s.top_k, "topP": s.top_p},
+            ]
             for s in SAMPLINGS
         ],
     }
@@ -108,10 +120,14 @@ def test_prompts_end_as_in_python(model: RunModel, answers: dict[str, Any]):
             continue
         wanted = vocabulary.paths(model, end)
         assert wanted is not None
-        ours = {tuple(ids): weight for ids, weight in zip(wanted.ids, wanted.log_weights.tolist(), strict=True)}
+        ours = {
+            tuple(ids): weight for ids, weight in zip(wanted.ids, wanted.log_weights.tolist(), strict=True)
+        }
         theirs = {tuple(path["ids"]): path["logWeight"] for path in found}
         likely = [ids for ids in ours if ours[ids] > max(ours.values()) - 4]
-        assert likely and {ids: theirs[ids] for ids in likely} == pytest.approx({i: ours[i] for i in likely}, abs=1e-3)
+        assert likely and {ids: theirs[ids] for ids in likely} == pytest.approx(
+            {i: ours[i] for i in likely}, abs=1e-3
+        )
 
 
 def test_sampling_is_pythons(answers: dict[str, Any]):
@@ -143,7 +159,7 @@ def test_int8_costs_less_than_one_percent(story_run: Path, model: RunModel):
         total = 0.0
         for ids in sequences(model):
             cache = model.new_cache()
-            for now, after in zip(ids, ids[1:], strict=False):
+            for now, after in pairwise(ids):
                 logits = engine.next_token_logits([now], cache).astype(np.float64)
                 total += np.logaddexp.reduce(logits) - logits[after]
         return total

@@ -44,7 +44,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-tokens",
         dest="max_new_tokens",
         type=int,
-        help="at most (default: what the context holds); beyond the context, its last half is continued",
+        help="most tokens to write (default: what the context holds); beyond it, the last half is continued",
     )
     group = parser.add_argument_group("many stories")
     group.add_argument(
@@ -62,7 +62,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--endless",
         type=int,
         metavar="TOKENS",
-        help="keep the first tokens and a rolling window of the last, and never end",
+        help="write so many, and see only what comes before every text and a rolling window of the last",
     )
 
 
@@ -77,6 +77,8 @@ def _act(options: argparse.Namespace) -> None:
         raise RecipeError("--endless writes one story; leave out --count, --prompts and --out")
     if many:
         return _write_many(options, changes)
+    if options.endless is not None and options.max_new_tokens is not None:
+        raise RecipeError("--endless and --max-tokens both say how many tokens to write; use one of them")
     if options.endless is not None and options.endless < 1:
         raise RecipeError(f"--endless {options.endless}: it is the number of tokens to write, at least 1")
     model = open_model(options.model, options.device)
@@ -120,8 +122,6 @@ def _sampling(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _write_many(options: argparse.Namespace, changes: dict[str, Any]) -> None:
-    import time
-
     from aurelius.inference.open_model import open_model
     from aurelius.inference.stories import stories
     from aurelius.inference.story_file import write_story_file
@@ -129,6 +129,8 @@ def _write_many(options: argparse.Namespace, changes: dict[str, Any]) -> None:
     prompts, count, seed = _prompts(options), options.count or 1, options.seed or 0
     if options.count is not None and options.count < 1:
         raise RecipeError(f"--count {options.count}: it is the number of stories, at least 1")
+    if options.workers is not None and options.workers < 1:
+        raise RecipeError(f"--workers {options.workers}: at least one process has to write")
     workers = (os.cpu_count() or 1) if options.workers is None else options.workers
     how = {"parse_special": options.parse_special, "continue_word": options.continue_word, **changes}
 
@@ -143,24 +145,38 @@ def _write_many(options: argparse.Namespace, changes: dict[str, Any]) -> None:
             print(story.text, end="\n\n", flush=True)
         return
     model = open_model(options.model, options.device)
-    first = model.next_token_logits(model.prefix or [0], model.new_cache())
     settings = {
-        "model": f"{model.name} ({hashlib.sha256(first.tobytes()).hexdigest()[:12]})",
+        "model": _fingerprint(model),
         "sampling": model.sampling.model_copy(update=changes).model_dump(),
-        "prompts": hashlib.sha256("\0".join(prompts).encode()).hexdigest()[:12],
+        "prompts": _digest(*(prompt.encode() + b"\0" for prompt in prompts)),
         "count": count,
         "seed": seed,
         "parse_special": options.parse_special,
         "continue_word": options.continue_word,
     }
-    began = time.perf_counter()
     written = write_story_file(Path(options.out), settings, count * len(prompts), write, reporter)
-    seconds = time.perf_counter() - began
     ended = sum(story.ended for story in written)
     print(
-        f"{options.out}: {len(written):,} stories in {seconds:.1f} s; the model ended {ended:,} of them, "
+        f"{options.out}: {len(written):,} stories; the model ended {ended:,} of them, "
         f"the limit {len(written) - ended:,}"
     )
+
+
+def _fingerprint(model: "LanguageModel") -> str:
+    """Return a digest of a Llama's weights and tokenizer; of another model, its name."""
+    from aurelius.inference.llama_model import LlamaModel
+
+    if not isinstance(model, LlamaModel):
+        return model.name
+    weights = (weight.tobytes() for _, weight in sorted(model.weights.items()))
+    return _digest(model.tokenizer.to_str().encode(), *weights)
+
+
+def _digest(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()[:16]
 
 
 def _prompts(options: argparse.Namespace) -> list[str]:
@@ -168,15 +184,13 @@ def _prompts(options: argparse.Namespace) -> list[str]:
         return [options.prompt]
     if options.prompt:
         raise RecipeError("a prompt and --prompts were both given; use one of them")
-    if options.prompts == "-":
-        text = sys.stdin.read()
-    else:
-        try:
-            text = Path(options.prompts).read_text(encoding="utf-8")
-        except FileNotFoundError:
-            raise RecipeError(f"--prompts {options.prompts}: there is no such file") from None
-        except UnicodeDecodeError as error:
-            raise RecipeError(f"--prompts {options.prompts}: byte {error.start} is not UTF-8") from None
+    try:
+        content = sys.stdin.buffer.read() if options.prompts == "-" else Path(options.prompts).read_bytes()
+        text = content.decode("utf-8-sig")
+    except (FileNotFoundError, IsADirectoryError):
+        raise RecipeError(f"--prompts {options.prompts}: there is no such file") from None
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"--prompts {options.prompts}: byte {error.start} is not UTF-8") from None
     if not (prompts := [line for line in text.split("\n") if line.strip()]):
         raise RecipeError(f"--prompts {options.prompts}: there is no prompt in it; write one a line")
     return prompts

@@ -1,4 +1,4 @@
-"""A page that tells stories: model, tokenizer and engine in one HTML file, which needs no server and no network.
+"""A page that tells stories: model, tokenizer and engine in one HTML file that needs no network.
 
 The engine is JavaScript (``page/`` in the repository), bundled into ``templates/page.html``. The weights are
 stored as int8, each row of a matrix with its own scale: value = scale × round(value / scale), where the scale
@@ -137,8 +137,8 @@ def _preflight(recipe: Recipe) -> None:
     if recipe.parameters > MOST_PARAMETERS and not recipe.export.large_page:
         raise ModelError(
             f"a page for this model would be {recipe.parameters * 1.4 / 1e6:.0f} MB: it has "
-            f"{recipe.parameters:,} parameters, and pages are for at most {MOST_PARAMETERS:,}; pass --force to "
-            "write it all the same"
+            f"{recipe.parameters:,} parameters, and pages are for at most {MOST_PARAMETERS:,}; pass --force "
+            "to write it all the same"
         )
 
 

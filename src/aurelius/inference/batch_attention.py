@@ -1,4 +1,4 @@
-"""Attention of many stories at once, compiled: in NumPy, calls for every story would take most of the time."""
+"""Attention of many stories at once, compiled: with NumPy, a call per story would take most of the time."""
 
 import numpy as np
 from numba import njit

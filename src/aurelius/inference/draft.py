@@ -23,8 +23,8 @@ class Draft:
         Raises:
             ModelError: the prompt fills the context, and the sampling does not say how many tokens to write.
         """
-        self.model, self.sampling, self.seed = model, sampling, seed
-        self.random = np.random.default_rng(seed % 2**63)
+        self.model, self.prompt, self.sampling, self.seed = model, prompt, sampling, seed
+        self.random = np.random.default_rng(seed)
         self.ids = list(prompt.ids)
         ends = [model.end] if endless and model.end is not None else []
         self.never = np.array([*model.suppressed, *ends], np.int64)
@@ -52,8 +52,11 @@ class Draft:
         """Whether the model has ended the story, or the limit."""
         return self.ended or len(self.ids) >= self.most
 
-    def restart(self) -> bool:
-        """Whether the next ids need an empty cache: at first, and when the context is full."""
+    def begin_anew_if_full(self) -> bool:
+        """Whether the next ids need an empty cache: at first, and when the context is full.
+
+        Then they are the model's prefix and the last half of the context.
+        """
         if self.cached + len(self.feed) > self.model.context:
             self.feed, self.cached = self.model.prefix + self.ids[-(self.model.context // 2) :], 0
         return self.cached == 0
@@ -75,7 +78,7 @@ def write(draft: Draft) -> Iterator[None]:
     """Write a story, one token a step; when the context is full, go on from its last half."""
     cache = None
     while not draft.done:
-        if draft.restart():
+        if draft.begin_anew_if_full():
             cache = draft.model.new_cache()
         draft.take(draft.model.next_token_logits(draft.feed, cache))
         yield

@@ -1,7 +1,7 @@
-"""A story without end, at constant memory and speed.
+"""A story without end: every token costs the model the same time, and its memory does not grow.
 
-The cache keeps the model's prefix, such as ``<sink> <s>``, and a rolling window of the last positions, counted
-anew within the cache: StreamingLLM (Xiao et al. 2023, arXiv 2309.17453).
+The cache keeps the model's prefix, such as ``<sink> <s>``, and a rolling window of the last positions,
+counted anew within the cache: StreamingLLM (Xiao et al. 2023, arXiv 2309.17453).
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from aurelius.inference.generate import Story
 from aurelius.inference.language_model import LanguageModel
 from aurelius.inference.llama_model import LlamaModel
 from aurelius.inference.prompt import Prompt
-from aurelius.inference.sampling import changed, new_seed
+from aurelius.inference.sampling import changed, checked_seed
 from aurelius.inference.text import Text
 
 DROPPED = 16  # positions that leave the window at a time
@@ -39,14 +39,14 @@ def endless(
         raise ModelError(f"{model.name} is not a plain Llama, and only such a model writes without end")
     sampling = changed(sampling or model.sampling, changes | {"max_new_tokens": tokens})
     opened = Prompt.read(model, prompt, parse_special, continue_word)
-    draft = Draft(model, opened, sampling, new_seed() if seed is None else seed, endless=True)
+    draft = Draft(model, opened, sampling, checked_seed(seed), endless=True)
     return Story(Text(model, draft), prompt, _write(model, draft))
 
 
 def _write(model: LlamaModel, draft: Draft) -> Iterator[None]:
-    cache = model.new_cache()
+    cache, kept = model.new_cache(), len(model.prefix)
     while not draft.done:
         if cache.length + len(draft.feed) > model.context:
-            cache.drop(len(model.prefix), DROPPED)
+            cache.drop(kept, min(DROPPED, (model.context - kept) // 2))
         draft.take(model.next_token_logits(draft.feed, cache))
         yield

@@ -7,7 +7,7 @@ from aurelius.config.settings import GenerationSettings as Sampling
 from aurelius.inference.draft import Draft, write
 from aurelius.inference.language_model import LanguageModel
 from aurelius.inference.prompt import Prompt
-from aurelius.inference.sampling import changed, new_seed
+from aurelius.inference.sampling import changed, checked_seed
 from aurelius.inference.text import Text
 
 
@@ -26,7 +26,7 @@ class Story(Iterator[str]):
     """
 
     def __init__(self, text: Text, prompt: str, steps: Iterator[None]):
-        """Take the text of a draft, the prompt as it was typed, and an iterator that writes a token a step."""
+        """Take a draft's text, the prompt as it was typed, and an iterator that writes a token a step."""
         self.seed, self.text, self.tokens, self.ended = text.draft.seed, prompt.rstrip(), 0, False
         self._pieces = self._write(text, steps)
 
@@ -79,5 +79,5 @@ def generate(
     """
     sampling = changed(sampling or model.sampling, changes)
     opened = Prompt.read(model, prompt, parse_special, continue_word)
-    draft = Draft(model, opened, sampling, new_seed() if seed is None else seed)
+    draft = Draft(model, opened, sampling, checked_seed(seed))
     return Story(Text(model, draft), prompt, write(draft))

@@ -3,7 +3,7 @@
 Shapes: B batch, T positions, V vocabulary.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -66,6 +66,15 @@ class LanguageModel(Protocol):
     def rewind(self, cache: Any, length: int) -> None:
         """Forget all but the first ``length`` ids in the cache."""
         ...
+
+
+def leading(ids: Iterable[int], special: Collection[int], begin: int | None, end: int | None) -> list[int]:
+    """Return what stands before every text: the special ids that a tokenizer makes of an empty one.
+
+    If it adds none, the closest that such a model has to a beginning: its begin token, or its end token.
+    """
+    prefix = [i for i in ids if i in special and i != end]
+    return prefix or [i for i in (begin, end) if i is not None][:1]
 
 
 def check_special(ids: Iterable[int | None], vocab_size: int, where: str) -> None:

@@ -12,6 +12,7 @@ from aurelius.config.settings import GenerationSettings as Sampling
 from aurelius.config.settings import ModelSettings
 from aurelius.inference.engine import Cache, Engine
 from aurelius.inference.prompt_end import Vocabulary
+from aurelius.model.weight_names import EMBEDDING
 from aurelius.tokenizer.load import check_text
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class LlamaModel:
         self.tokenizer = tokenizer
         self.prefix, self.end, self.unknown, self.suppressed = prefix, end, unknown, suppressed
         self.context = shape.context
-        self.vocab_size = len(weights["model.embed_tokens.weight"])
+        self.vocab_size = len(weights[EMBEDDING])
         self.parameters = sum(value.size for value in weights.values())
         self.vocabulary = Vocabulary.of(tokenizer)
         self.weights, self._load_scorer = weights, load_scorer
@@ -62,17 +63,19 @@ class LlamaModel:
         return Engine(self.shape, self.weights)
 
     @cached_property
+    def _parsing(self) -> Tokenizer:
+        parsing = Tokenizer.from_str(self.tokenizer.to_str())
+        parsing.encode_special_tokens = False
+        return parsing
+
+    @cached_property
     def _scorer(self) -> Scorer:
         return self._load_scorer()
 
     def encode(self, text: str, parse_special: bool = False) -> list[int]:
         """See `LanguageModel`."""
-        check_text(text)
-        self.tokenizer.encode_special_tokens = not parse_special
-        try:
-            return self.tokenizer.encode(text, add_special_tokens=False).ids
-        finally:
-            self.tokenizer.encode_special_tokens = True
+        tokenizer = self._parsing if parse_special else self.tokenizer
+        return tokenizer.encode(check_text(text), add_special_tokens=False).ids
 
     def decode(self, ids: list[int]) -> str:
         """See `LanguageModel`."""

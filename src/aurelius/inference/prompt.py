@@ -12,6 +12,7 @@ class Prompt:
     """The ids of a prompt; without its last word where that may be spelt in several ways."""
 
     ids: list[int]
+    text: str  # what the prompt spells
     paths: Paths | None = None
     lengthening: list[int] = field(default_factory=list)  # tokens that may not follow a bare last word
 
@@ -31,5 +32,6 @@ class Prompt:
         fits = len(model.prefix) + len(ids) < model.context
         end = model.vocabulary.end_of(text, ids, continue_word) if model.vocabulary and fits else None
         if not model.vocabulary or not end or not (paths := model.vocabulary.paths(model, end)):
-            return cls(ids)
-        return cls(end.before, paths, model.vocabulary.lengthening(end.word) if any(paths.bare) else [])
+            return cls(ids, model.decode(ids) if ids else "")
+        text = (model.decode(end.before) if end.before else "") + end.word
+        return cls(end.before, text, paths, model.vocabulary.lengthening(end.word) if any(paths.bare) else [])

@@ -24,7 +24,7 @@ from aurelius.tokenizer.suffix_bpe import SPACE
 if TYPE_CHECKING:
     from aurelius.inference.language_model import LanguageModel
 
-SPACES_AT_END = re.compile(f"[{SPACE}]*\\Z")
+WHITESPACE = "".join(re.findall(f"[{SPACE}]", "".join(map(chr, range(0x3001))) + "\ufeff"))
 BYTE = re.compile("<0x([0-9A-F]{2})>")
 REMAINING = 1e-3  # the search ends when unfinished sequences have this share of the paths' probability
 MOST_SEQUENCES = 64  # that are looked into: a rare word may be spelt in very many ways
@@ -107,17 +107,19 @@ class Vocabulary:
             remaining: the share of the probability that may be left in unfinished sequences.
         """
         before, target = model.prefix + end.before, end.target
+        most = model.context - len(before)  # ids that the model can still read
         if not before:
             return None
         cache = model.new_cache()
         first = model.next_token_logits(before, cache)
         found: dict[tuple[int, ...], float] = {}
         waiting: dict[tuple[int, ...], float] = {(): 0.0}  # log-probability
-        looked_into: set[tuple[int, ...]] = set()
+        looked_into = 0
 
         def look_into(ids: tuple[int, ...]) -> None:
+            nonlocal looked_into
+            looked_into += 1
             so_far = waiting.pop(ids)
-            looked_into.add(ids)
             model.rewind(cache, len(before))
             scores = model.next_token_logits(list(ids), cache) if ids else first
             scores = scores.astype(np.float64)
@@ -125,6 +127,8 @@ class Vocabulary:
             scores -= np.logaddexp.reduce(scores)
             rest = target[sum(len(self.bytes[i]) for i in ids) :]
             for i, token in enumerate(self.bytes):
+                if len(ids) + 1 >= most:  # the story needs room
+                    continue
                 if token.startswith(rest) and end.allows(token[len(rest) :]):
                     found[*ids, i] = so_far + scores[i]
                 elif token and rest.startswith(token):
@@ -136,7 +140,7 @@ class Vocabulary:
             for length in range(len(ids)):
                 if ids[:length] in waiting:
                     look_into(ids[:length])
-        while waiting and len(looked_into) < MOST_SEQUENCES:
+        while waiting and looked_into < MOST_SEQUENCES:
             left = np.logaddexp.reduce(list(waiting.values()))
             if found and np.exp(left - np.logaddexp.reduce(list(found.values()))) <= remaining:
                 break
@@ -166,7 +170,7 @@ class Vocabulary:
 
 def without_spaces(text: str) -> str:
     """Return a text without the whitespace, as our tokenizers know it, at its end."""
-    return text[: SPACES_AT_END.search(text).start()]  # pyright: ignore[reportOptionalMemberAccess]
+    return text.rstrip(WHITESPACE)
 
 
 def _bytes(token: str) -> bytes:

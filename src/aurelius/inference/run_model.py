@@ -46,7 +46,7 @@ class RunModel(LlamaModel):
             return torch.no_grad()(lambda ids: model(ids.to(place)))
 
         super().__init__(
-            f"{run.name}, {checkpoint.name}",
+            f"{run.resolve().name}, {checkpoint.name}",
             recipe.model,
             weights,
             tokenizer,

@@ -1,6 +1,7 @@
 """From logits to a token."""
 
 import math
+import operator
 import random
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +13,8 @@ from pydantic import ValidationError
 from aurelius.config.settings import GenerationSettings as Sampling
 from aurelius.errors import ModelError, RecipeError
 
+COLDEST = 1e-6  # a temperature below it takes the likeliest token: logits divided by it would be infinite
+
 
 def sample_next_token(logits: NDArray[np.floating], sampling: Sampling, dice: np.random.Generator) -> int:
     """Draw the next token from ``logits`` [V].
@@ -19,7 +22,7 @@ def sample_next_token(logits: NDArray[np.floating], sampling: Sampling, dice: np
     In transformers' order: temperature, top-k, top-p (Holtzman et al. 2020, arXiv 1904.09751), min-p (Nguyen
     et al. 2024, arXiv 2407.01082). A temperature of 0 takes the likeliest.
     """
-    if sampling.temperature == 0:
+    if sampling.temperature < COLDEST:
         return int(logits.argmax())
     ids, weights = candidates(logits, sampling)
     totals = weights.cumsum(dtype=np.float64)
@@ -48,9 +51,18 @@ def candidates(
     return ids, weights
 
 
-def new_seed() -> int:
-    """Draw a seed, short enough to be typed again."""
-    return random.randrange(2**31)
+def checked_seed(seed: "int | None") -> int:
+    """Return a seed, or draw one that is short enough to be typed again.
+
+    Raises:
+        RecipeError: it is negative, or does not fit 63 bits.
+    """
+    if seed is None:
+        return random.randrange(2**31)
+    seed = operator.index(seed)
+    if not 0 <= seed < 2**63:
+        raise RecipeError(f"seed {seed} is not a number from 0 to {2**63 - 1}")
+    return seed
 
 
 def changed(sampling: Sampling, values: Mapping[str, Any]) -> Sampling:

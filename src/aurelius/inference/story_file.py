@@ -11,6 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from aurelius.errors import RunError
 from aurelius.files import atomic, sync
 from aurelius.inference.batch import Written
@@ -42,8 +44,27 @@ def write_story_file(
     if out.exists():
         raise RunError(f"{out} exists already; choose another name, or delete it")
     partial = out.with_name(out.name + ".partial")
-    written = _read(partial, settings) if partial.exists() else {}
     partial.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(f"{partial}.lock", timeout=0)
+    try:
+        with lock:
+            return _write(out, partial, settings, total, stories, progress)
+    except Timeout:
+        raise RunError(f"another process is writing {out}; wait for it, or choose another name") from None
+    finally:
+        if not lock.is_locked:
+            Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def _write(
+    out: Path,
+    partial: Path,
+    settings: dict[str, Any],
+    total: int,
+    stories: Callable[[set[int]], Iterable[Written]],
+    progress: Progress,
+) -> list[Written]:
+    written = _read(partial, settings) if partial.exists() else {}
     with partial.open("a", encoding="utf-8") as file:
         if not file.tell():
             file.write(json.dumps(settings) + "\n")
@@ -75,13 +96,13 @@ def _read(partial: Path, settings: dict[str, Any]) -> dict[int, Written]:
     try:
         before = json.loads(lines[0])
         stories = [Written(**json.loads(line)) for line in lines[1:]]
-    except (ValueError, TypeError) as error:
+        different = [key for key in settings if before.get(key) != settings[key]]
+    except (ValueError, TypeError, AttributeError) as error:
         raise RunError(f"{partial} is damaged ({error}); delete it to begin again") from None
-    if before != settings:
-        changed = [key for key in settings if before.get(key) != settings[key]]
-        name = changed[0] if changed else "settings"
+    if different:
+        changes = ", ".join(f"{key} was {before.get(key)!r}, now {settings[key]!r}" for key in different)
         raise RunError(
-            f"{partial} was begun with another {name} ({before.get(name)!r}, now {settings.get(name)!r}); "
-            "use the same command to continue it, or delete it to begin again"
+            f"{partial} was begun with different settings ({changes}); use the same command to continue it, "
+            "or delete it to begin again"
         )
     return {story.number: story for story in stories}

@@ -22,9 +22,11 @@ class Text:
         self.model, self.draft = model, draft
         self.first = self.read = len(draft.ids)
         self.before = max(0, self.read - CONTEXT)
-        self.raw = model.decode(draft.ids) if draft.ids else ""
-        self.opening = not self.raw.strip()  # no space comes before the first word
-        self.shown = 0 if self.opening else len(self.raw.rstrip())
+        spelt = model.decode(draft.ids) if draft.ids else ""
+        self.opening = not draft.prompt.text.strip()  # no space comes before the first word
+        self.rest = (
+            spelt.lstrip() if self.opening else spelt[len(draft.prompt.text.rstrip()) :]
+        )  # not shown yet
         self.last_stretch = draft.most - min(LAST_STRETCH, draft.limit // 4)
         self.sentence = False  # whether one has ended in the last stretch
 
@@ -35,28 +37,28 @@ class Text:
 
     def update(self, length: int, done: bool) -> str:
         """Read the draft's first ``length`` ids; return what can now be shown that could not before."""
-        self._read(self.draft.ids[:length], done)
+        self._read(length, done)
         if (done and self.draft.ended) or (length <= self.last_stretch and not done):
-            return self._show(len(self.raw.rstrip(INCOMPLETE).rstrip()))
-        raw = self.raw + " " if done else self.raw  # until then, a quotation mark may follow the stop
-        if ends := [found.end() for found in SENTENCE_END.finditer(raw, self.shown)]:
+            return self._show(len(self.rest.rstrip(INCOMPLETE).rstrip()))
+        rest = self.rest + " " if done else self.rest  # until then, a quotation mark may follow the stop
+        if ends := [found.end() for found in SENTENCE_END.finditer(rest)]:
             self.sentence = True
             return self._show(ends[-1])
-        return self._show(len(re.sub(r"\S+\Z", "", self.raw).rstrip())) if done and not self.sentence else ""
+        return self._show(len(re.sub(r"\S+\Z", "", self.rest).rstrip())) if done and not self.sentence else ""
 
-    def _read(self, ids: list[int], done: bool) -> None:
+    def _read(self, length: int, done: bool) -> None:
         # Decoded together with those before, because some decoders treat the first id otherwise. Not by the
         # `DecodeStream` of tokenizers, which raises on bytes that are not UTF-8: a model may write such.
-        known, text = (self.model.decode(ids[self.before : end]) for end in (self.read, len(ids)))
+        ids = self.draft.ids
+        known, text = (self.model.decode(ids[self.before : end]) for end in (self.read, length))
         if not text.endswith(INCOMPLETE) or done:
-            self.raw += text[len(known) :]
-            self.read = len(ids)
+            self.rest += text[len(known) :]
+            self.read = length
             self.before = max(self.before, self.read - CONTEXT)
         if self.opening:
-            self.raw = self.raw.lstrip()
-            self.opening = not self.raw
+            self.rest = self.rest.lstrip()
+            self.opening = not self.rest
 
     def _show(self, end: int) -> str:
-        new = self.raw[self.shown : end]
-        self.shown = max(self.shown, end)
+        new, self.rest = self.rest[:end], self.rest[end:]
         return new

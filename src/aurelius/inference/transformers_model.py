@@ -9,7 +9,7 @@ from torch import Tensor
 
 from aurelius import device as devices
 from aurelius.errors import HubError, ModelError, first_line, some
-from aurelius.inference.language_model import check_special
+from aurelius.inference.language_model import check_special, leading
 from aurelius.inference.prompt_end import Vocabulary
 from aurelius.inference.sampling import sampling_of
 from aurelius.tokenizer.load import check_text
@@ -66,10 +66,8 @@ class TransformersModel:
         self.parameters = self.model.num_parameters()
         self.end, self.unknown = self.tokenizer.eos_token_id, self.tokenizer.unk_token_id
         special = set(self.tokenizer.all_special_ids)
-        self.prefix = [i for i in self.tokenizer("").input_ids if i in special and i != self.end]
-        if not self.prefix:  # the closest that such a model has to a beginning
-            begin = (self.tokenizer.bos_token_id, self.end)
-            self.prefix = [i for i in begin if i is not None][:1]
+        begin = self.tokenizer.bos_token_id
+        self.prefix = leading(self.tokenizer("").input_ids, special, begin, self.end)
         self.suppressed = sorted(special - {self.end})
         check_special([*self.prefix, self.end, self.unknown, *self.suppressed], self.vocab_size, source)
         fast = getattr(self.tokenizer, "backend_tokenizer", None)

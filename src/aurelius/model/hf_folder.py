@@ -177,7 +177,7 @@ def check_weights(
     """Compare the names and shapes of weights with those that a configuration calls for.
 
     Raises:
-        ModelError: one is missing, unknown or of another shape; the message names the ``source`` of the shapes.
+        ModelError: one is missing, unknown or of another shape; the message names the shapes' ``source``.
     """
     if missing := sorted(set(wanted) - set(weights)):
         raise ModelError(f"{file} lacks {len(missing)} weights that {source} calls for: {some(missing)}")
