@@ -133,7 +133,7 @@ def first_word(run: Path) -> float:
         assert process.stdout
         text = b""
         while len(text) <= len(PROMPT):
-            if not (more := process.stdout.read1(4096)):
+            if not (more := os.read(process.stdout.fileno(), 4096)):
                 sys.exit("the command wrote no story")
             text += more
         seconds = time.perf_counter() - begun
@@ -146,6 +146,7 @@ def ours(run: Path, tokens: int) -> float:
     import aurelius
 
     model = aurelius.open_model(run)
+    assert model.end is not None
     model.suppressed = [*model.suppressed, model.end]
     best = 0.0
     for _ in range(3):

@@ -5,7 +5,7 @@ const $ = (id) => document.getElementById(id);
 const MOST_BITS = 10; // of the strongest colour
 
 const settings = JSON.parse($("model").dataset.settings);
-const state = { tokens: [], opening: 0, ended: false, writing: false, number: 0, history: [], chosen: null };
+const state = { tokens: [], opening: 0, ended: false, writing: false, seed: null, number: 0, history: [], chosen: null };
 let worker;
 
 // Asking the worker
@@ -15,20 +15,30 @@ function ask(type, request = {}) {
 }
 
 function start() {
+  usable(false); // a browser may have kept the state that they had before a reload
   if (typeof Worker !== "function" || typeof DecompressionStream !== "function")
-    return say("This browser cannot run the model: it lacks Web Workers or DecompressionStream. Use a current one.");
+    return say("This browser cannot run the model: it lacks Web Workers or DecompressionStream. Please use a newer one.");
   const url = URL.createObjectURL(new Blob([$("worker").textContent], { type: "text/javascript" }));
-  worker = new Worker(url);
+  try {
+    worker = new Worker(url);
+  } catch (error) {
+    return say(`The model could not be started: ${error.message}`);
+  }
   worker.onmessage = ({ data }) => data.number === state.number && ANSWERS[data.type](data);
-  worker.onerror = (event) => say(`The model could not be started: ${event.message}`);
+  worker.onerror = (event) => say(`The model could not be started: ${event.message ?? "the browser refused it"}`);
   say("Unpacking the model …");
   ask("open", { model: $("model").textContent });
 }
 
+function usable(yes) {
+  for (const button of [$("tell"), $("score-form").querySelector("button")]) button.disabled = !yes;
+}
+
 const ANSWERS = {
   ready() {
-    $("tell").disabled = false;
+    usable(true);
     say("");
+    window.onhashchange = openLink;
     openLink();
   },
   begun({ tokens }) {
@@ -41,30 +51,32 @@ const ANSWERS = {
     append();
   },
   done({ ended }) {
-    state.writing = false;
-    state.ended = ended;
+    Object.assign(state, { writing: false, ended: true });
     if (!ended) cutAtSentence();
+    const count = storyText().split(/\s+/).filter(Boolean).length;
+    const seed = state.seed === null ? "" : `, seed ${state.seed}`;
     say(
       ended
-        ? `The story is finished: ${storyText().split(/\s+/).length} words.`
-        : `The story has filled the ${settings.context} tokens that the model can see, so it stops here.`,
+        ? `The story is finished: ${count} ${count === 1 ? "word" : "words"}${seed}.`
+        : `The story has filled the ${settings.context} tokens that the model can see, so it stops here${seed && ` (${seed.slice(2)})`}.`,
     );
     render();
   },
   replayed({ tokens }) {
-    state.tokens = tokens;
-    state.ended = true;
+    Object.assign(state, { tokens, writing: false });
     say("A story from a link.");
     render();
   },
   inspected: showInside,
   scored({ bitsPerByte, bytes, whole }) {
     const part = whole ? "" : ` (of its first ${bytes.toLocaleString("en")} bytes: that is all the model can see)`;
-    $("score").textContent = `${bitsPerByte.toFixed(3)} bits per byte${part}. Less is better; random letters cost about 5.`;
+    $("score").textContent = `${bitsPerByte.toFixed(3)} bits per byte${part}. Lower is better; letters drawn at random cost 4.7.`;
     say("");
   },
   failed({ message }) {
+    if (state.writing && state.history.length) Object.assign(state, state.history.pop());
     state.writing = false;
+    closeInside();
     say(message);
     render();
   },
@@ -74,18 +86,29 @@ const ANSWERS = {
 
 function tell(event) {
   event.preventDefault();
-  Object.assign(state, { tokens: [], opening: null, ended: false, history: [] });
+  remember();
+  if (location.hash) history.replaceState(null, "", "#"); // it was of another story
   const given = $("seed").value;
-  const seed = given === "" ? crypto.getRandomValues(new Uint32Array(1))[0] : Number(given);
+  const seed = given === "" ? anySeed() : Number(given);
+  Object.assign(state, { tokens: [], opening: null, ended: false, seed });
   write({ prompt: $("prompt").value, seed });
-  if (given === "") say(`Writing, with seed ${seed} …`);
+}
+
+function anySeed() {
+  return crypto.getRandomValues(new Uint32Array(1))[0];
+}
+
+/** Keep the story as it is for Undo. */
+function remember() {
+  const { tokens, opening, ended, seed } = state;
+  if (tokens.length) state.history.push({ tokens, opening, ended, seed });
 }
 
 function write(request) {
-  Object.assign(state, { writing: true, chosen: null });
-  $("inside").hidden = true;
+  state.writing = true;
+  closeInside();
   say("Writing …");
-  ask("write", { sampling: sampling(), seed: crypto.getRandomValues(new Uint32Array(1))[0], ...request });
+  ask("write", { sampling: sampling(), ...request });
   render();
 }
 
@@ -98,20 +121,21 @@ function stop() {
 
 /** Go on after the tokens that are shown; what comes of ids that are not known yet is worked out first. */
 function goOn(ids = state.tokens.map((token) => token.id), known = ids.length, ended = false) {
-  write({ ids, known, ended });
+  state.seed = null;
+  write({ ids, known, ended, seed: anySeed() });
 }
 
 function choose(start, alternative) {
-  state.history.push({ tokens: state.tokens, ended: state.ended });
+  remember();
   state.tokens = state.tokens.slice(0, start);
   const before = state.tokens.map((token) => token.id);
   goOn([...before, ...(alternative.ends ? [] : alternative.ids)], start, alternative.ends);
 }
 
 function undo() {
-  if (state.writing) ask("stop");
-  Object.assign(state, state.history.pop(), { writing: false, chosen: null });
-  $("inside").hidden = true;
+  ask("stop");
+  Object.assign(state, state.history.pop(), { writing: false });
+  closeInside();
   say("Back to the story as it was.");
   render();
 }
@@ -137,6 +161,7 @@ function say(text) {
 }
 
 function render() {
+  const focused = document.activeElement;
   const shown = words(state.tokens);
   $("story").replaceChildren(...shown.flatMap(nodes));
   focusable($("story").querySelector("[role=button]"));
@@ -146,6 +171,8 @@ function render() {
   $("continue").hidden = state.writing || !some || state.ended || full;
   $("undo").hidden = state.history.length === 0;
   for (const id of ["link", "save", "colours", "hint"]) $(id).hidden = state.writing || !some;
+  if (!focused.isConnected || focused.closest("[hidden]")) // a keyboard goes on from where it was
+    (state.writing ? $("stop") : $("story").querySelector("[tabindex='0']"))?.focus({ preventScroll: true });
 }
 
 /** Return a word's element and, outside of it, the whitespace that follows. */
@@ -176,7 +203,11 @@ function append() {
   const from = last ? Number(last.dataset.start) : state.opening;
   while (last && last.nextSibling) last.nextSibling.remove();
   last?.remove();
-  for (const word of words(state.tokens.slice(from))) $("story").append(...nodes({ ...word, start: from + word.start }));
+  for (const word of words(state.tokens.slice(from))) {
+    const shown = nodes({ ...word, start: from + word.start });
+    if (from + word.start === state.tokens.length - 1) shown[0].classList.add("new");
+    $("story").append(...shown);
+  }
 }
 
 /** Of all words, one is reached by Tab; the arrow keys go on from it. */
@@ -188,6 +219,8 @@ function focusable(element) {
 function lookInside(element) {
   if (state.writing) return;
   state.chosen = Number(element.dataset.start);
+  focusable(element);
+  say("");
   for (const each of $("story").children)
     if (each.hasAttribute("aria-pressed")) each.setAttribute("aria-pressed", String(each === element));
   const word = words(state.tokens).find(({ start }) => start === state.chosen);
@@ -200,8 +233,12 @@ function lookInside(element) {
   $("attention").replaceChildren();
   $("attention-text").textContent = "Looking …";
   const ids = state.tokens.slice(0, state.chosen).map((token) => token.id);
-  ask("inspect", { ids, alternatives: word.token.alternatives, opening: state.opening });
-  if (matchMedia("(max-width: 60rem)").matches) $("inside").scrollIntoView({ block: "nearest" });
+  ask("inspect", { ids, word: word.ids, alternatives: word.token.alternatives, opening: state.opening });
+}
+
+function closeInside() {
+  state.chosen = null;
+  $("inside").hidden = true;
 }
 
 function showInside({ alternatives, attention }) {
@@ -211,8 +248,10 @@ function showInside({ alternatives, attention }) {
   for (const alternative of alternatives) {
     const text = alternative.ends ? "(the story ends)" : alternative.word.replaceAll("\n", "⏎").trim() || "(space)";
     const known = byText.get(text);
-    if (known) known.probability += alternative.probability;
-    else byText.set(text, { ...alternative, text });
+    if (known) {
+      known.probability += alternative.probability;
+      if (alternative.ids[0] === now) known.ids = alternative.ids;
+    } else byText.set(text, { ...alternative, text });
   }
   $("alternatives").replaceChildren(
     ...[...byText.values()].map((alternative) => {
@@ -222,7 +261,7 @@ function showInside({ alternatives, attention }) {
       button.style.setProperty("--share", 100 * alternative.probability);
       const percent = document.createElement("span");
       percent.className = "percent";
-      percent.textContent = `${(100 * alternative.probability).toFixed(alternative.probability < 0.1 ? 1 : 0)} %`;
+      percent.textContent = `${(100 * alternative.probability).toFixed(alternative.probability < 0.1 ? 1 : 0)}%`;
       button.append(alternative.text, percent);
       if (alternative.ids[0] === now) button.setAttribute("aria-current", "true");
       button.onclick = () => choose(start, alternative);
@@ -231,6 +270,7 @@ function showInside({ alternatives, attention }) {
     }),
   );
   showAttention(attention);
+  if (matchMedia("(max-width: 60rem)").matches) $("inside").scrollIntoView({ block: "start" });
 }
 
 const PARTS = { sink: settings.sinkName, opening: "the opening", rest: "the rest" };
@@ -244,7 +284,7 @@ function showAttention(rows) {
       const key = document.createElement("i");
       key.className = `key ${part}`;
       entry.className = "entry";
-      entry.append(key, `${name} ${percent(part)} %`);
+      entry.append(key, `${name} ${percent(part)}%`);
       return [entry, " "];
     }),
   );
@@ -263,7 +303,7 @@ function showAttention(rows) {
       const bar = document.createElement("div");
       bar.className = "bar";
       bar.setAttribute("role", "img");
-      const parts = Object.entries(PARTS).map(([part, name]) => `${name} ${Math.round(100 * head[part])} %`);
+      const parts = Object.entries(PARTS).map(([part, name]) => `${name} ${Math.round(100 * head[part])}%`);
       bar.title = `Head ${number + 1}: ${parts.join(", ")}`;
       bar.setAttribute("aria-label", bar.title);
       for (const part of ["sink", "opening"]) {
@@ -282,22 +322,26 @@ function showAttention(rows) {
 
 function openLink() {
   if (location.hash.length < 2) return;
-  const found = fromLink(location.hash.slice(1), settings.vocabulary);
+  const found = fromLink(location.hash.slice(1), settings.model);
   if (!found) return say("The link is damaged, or from a page with another model.");
-  Object.assign(state, { opening: found.opening, history: [], tokens: [] });
+  remember();
+  Object.assign(state, { ...found, tokens: [], seed: null, writing: true });
+  closeInside();
   say("Reading the story of the link …");
   ask("replay", { ids: found.ids });
+  render();
 }
 
 async function copyLink() {
   const ids = state.tokens.map((token) => token.id);
-  const fragment = `#${toLink(ids, state.opening)}`;
-  history.replaceState(null, "", fragment);
+  const fragment = `#${toLink({ ids, opening: state.opening, ended: state.ended }, settings.model)}`;
+  const where = location.protocol === "file:" ? " In another copy of this page, use its address and the part from # on." : "";
   try {
+    history.replaceState(null, "", fragment);
     await navigator.clipboard.writeText(location.href);
-    say("Copied. The link shows this story in any copy of this page.");
+    say(`Copied. The link shows this story again.${where}`);
   } catch {
-    say("The link is in the address bar now: it shows this story in any copy of this page.");
+    say(`The link is in the address bar now. It shows this story again.${where}`);
   }
 }
 
@@ -306,7 +350,7 @@ function save() {
   link.href = URL.createObjectURL(new Blob([`${storyText()}\n`], { type: "text/plain" }));
   link.download = "story.txt";
   link.click();
-  URL.revokeObjectURL(link.href);
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
 // Listening
@@ -318,7 +362,14 @@ $("undo").onclick = undo;
 $("link").onclick = copyLink;
 $("save").onclick = save;
 $("surprise").onchange = () => $("story").classList.toggle("coloured", $("surprise").checked);
-$("story").onclick = ({ target }) => target.className === "word" && lookInside(target);
+$("story").onclick = ({ target }) => target.classList.contains("word") && lookInside(target);
+$("inside").onkeydown = ({ key }) => {
+  if (key !== "Escape") return;
+  const word = $("story").querySelector("[aria-pressed=true]");
+  closeInside();
+  word?.setAttribute("aria-pressed", "false");
+  word?.focus();
+};
 $("story").onkeydown = (event) => {
   const all = [...$("story").querySelectorAll("[role=button]")];
   const at = all.indexOf(event.target);
@@ -326,25 +377,35 @@ $("story").onkeydown = (event) => {
   if (at >= 0 && step && all[at + step]) {
     focusable(all[at + step]);
     all[at + step].focus();
-  } else if (at >= 0 && (event.key === "Enter" || event.key === " ")) lookInside(event.target);
-  else return;
+  } else if (at >= 0 && (event.key === "Enter" || event.key === " ")) {
+    lookInside(event.target);
+    if (!state.writing) $("inside-heading").focus();
+  } else return;
   event.preventDefault();
 };
 $("score-form").onsubmit = (event) => {
   event.preventDefault();
   if (!$("score-text").value.trim()) return void ($("score").textContent = "Type or paste some text first.");
   if (state.writing) stop();
+  closeInside();
   $("score").textContent = "";
   say("Measuring …");
   ask("score", { text: $("score-text").value });
 };
 for (const name of ["temperature", "minP", "topP", "topK"]) {
-  $(name).value = settings.sampling[name];
+  const wanted = settings.sampling[name];
+  $(name).value = wanted;
+  if (Number($(name).value) !== wanted) {
+    // The model's own value is between the steps of the slider, or beyond its end.
+    Object.assign($(name), { step: "any", max: Math.max($(name).max, wanted), min: Math.min($(name).min, wanted) });
+    $(name).value = wanted;
+  }
   const output = document.querySelector(`output[for=${name}]`);
   const show = () => output && (output.textContent = Number($(name).value).toFixed(2));
   $(name).oninput = show;
   show();
 }
-window.onhashchange = openLink;
+$("form").addEventListener("invalid", () => ($("settings").open = true), true);
+$("surprise").onchange();
 $("sink-name").textContent = settings.sinkName;
 start();

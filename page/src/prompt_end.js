@@ -8,26 +8,18 @@ const MOST_SEQUENCES = 64;
 const SPACE =
   "\\u0009-\\u000D\\u001C-\\u001F\\u0020\\u0085\\u00A0\\u1680\\u2000-\\u200A\\u2028\\u2029\\u202F\\u205F\\u3000\\uFEFF";
 const SPACES_AT_END = new RegExp(`[${SPACE}]*$`);
-const LAST_WORD = new RegExp(`([\\p{L}\\p{M}\\p{N}']+|[^\\p{L}\\p{M}\\p{N}${SPACE}']+)$`, "u");
-const IN_WORD = /[\p{L}\p{M}\p{N}']/u;
 
 /** Return the ids before a prompt's last word, the word and the whitespace typed after it; null if none. */
 export function endOf(text, prompt, ids) {
   if (!text.suffixSpace) return null;
-  const typed = SPACES_AT_END.exec(prompt)[0];
-  const found = LAST_WORD.exec(prompt.slice(0, prompt.length - typed.length));
-  if (!found) return null;
-  const word = found[0];
-  const bytes = new TextEncoder().encode(word).length;
-  // The ids spell the word and, where it was normalised, a space.
-  let count = 0;
-  let spelt = "";
-  while (count < ids.length && new TextEncoder().encode(spelt.replace(SPACES_AT_END, "")).length < bytes) {
-    count++;
-    spelt = new TextDecoder().decode(joined(ids.slice(-count).map((id) => text.bytes[id])));
-  }
-  if (spelt.replace(SPACES_AT_END, "") !== word) return null;
-  return { before: ids.slice(0, ids.length - count), word, typed };
+  const last = text.words(prompt).at(-1) ?? "";
+  const word = last.replace(SPACES_AT_END, "");
+  const wanted = new TextEncoder().encode(last);
+  let first = ids.length;
+  for (let left = wanted.length; first > 0 && left > 0; ) left -= text.bytes[ids[--first]].length;
+  const spelt = joined(ids.slice(first).map((id) => text.bytes[id]));
+  if (!word || String(spelt) !== String(wanted)) return null;
+  return { before: ids.slice(0, first), word, typed: SPACES_AT_END.exec(prompt)[0] };
 }
 
 /** Return the ways to spell the end of a prompt: [{ ids, logWeight, bare }]. */
@@ -35,17 +27,19 @@ export function findPaths(reader, text, end, suppressed) {
   const encoder = new TextEncoder();
   const target = encoder.encode(end.word + end.typed);
   const wordLength = encoder.encode(end.word).length;
+  const before = [...text.prefix, ...end.before];
+  const most = reader.llama.shape.context - before.length; // ids that the model can still read
   const found = [];
-  let waiting = [{ ids: [], length: 0, logWeight: 0 }];
-  for (let looked = 0; waiting.length && looked < MOST_SEQUENCES; looked++) {
-    const left = waiting.reduce((sum, each) => sum + Math.exp(each.logWeight), 0);
-    const total = found.reduce((sum, each) => sum + Math.exp(each.logWeight), 0);
-    if (found.length && left <= REMAINING * total) break;
-    const next = waiting.reduce((best, each) => (each.logWeight > best.logWeight ? each : best));
-    waiting = waiting.filter((each) => each !== next);
-    const logits = reader.logitsAfter([...text.prefix, ...end.before, ...next.ids]).slice();
+  const waiting = [{ ids: [], length: 0, logWeight: 0 }];
+  let looked = 0;
+
+  function lookInto(next) {
+    looked++;
+    waiting.splice(waiting.indexOf(next), 1);
+    const logits = reader.logitsAfter([...before, ...next.ids]).slice();
     for (const id of suppressed) logits[id] = -Infinity;
     const scores = logSoftmax(logits);
+    if (next.ids.length + 1 >= most) return; // the story needs room
     text.bytes.forEach((bytes, id) => {
       if (!bytes.length) return;
       const common = Math.min(bytes.length, target.length - next.length);
@@ -56,19 +50,31 @@ export function findPaths(reader, text, end, suppressed) {
         found.push({ ...path, bare: path.length === wordLength });
     });
   }
+
+  // As in training, first: it is found even if the word is a rare one.
+  const usual = text.encode(end.word + end.typed);
+  for (let length = 0; length < usual.length; length++) {
+    const next = waiting.find((each) => String(each.ids) === String(usual.slice(0, length)));
+    if (next) lookInto(next);
+  }
+  while (waiting.length && looked < MOST_SEQUENCES) {
+    const likelihood = (paths) => paths.reduce((sum, each) => sum + Math.exp(each.logWeight), 0);
+    if (found.length && likelihood(waiting) <= REMAINING * likelihood(found)) break;
+    lookInto(waiting.reduce((best, each) => (each.logWeight > best.logWeight ? each : best)));
+  }
   return found;
 }
 
 /** Return the tokens that would make a bare word longer. */
 export function lengthening(text, word) {
-  const letters = IN_WORD.test([...word].at(-1));
-  const decoder = new TextDecoder("utf-8", { fatal: true });
+  const last = [...word].at(-1);
+  const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
   const ids = [];
   text.bytes.forEach((bytes, id) => {
     if (!bytes.length) return;
     try {
-      const [first] = decoder.decode(bytes);
-      if (!SPACES_AT_END.exec(first)[0] && IN_WORD.test(first) === letters) ids.push(id);
+      const [first] = text.split(last + decoder.decode(bytes));
+      if (first.replace(SPACES_AT_END, "").length > last.length) ids.push(id);
     } catch {
       ids.push(id); // part of a character of another script, most likely a letter
     }

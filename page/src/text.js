@@ -19,20 +19,31 @@ export class Text {
     return this.tokenizer.encode(text, { add_special_tokens: false }).ids;
   }
 
+  /** Split a text, as it is, into the pieces that are encoded one by one. */
+  split(text) {
+    return this.tokenizer.pre_tokenizer?.pre_tokenize([text]) ?? [text];
+  }
+
+  /** Split a text as it is encoded: its end is normalised. */
+  words(text) {
+    const { normalizer } = this.tokenizer;
+    return this.split(normalizer ? normalizer.normalize(text) : text);
+  }
+
   decode(ids) {
     const how = { skip_special_tokens: true, clean_up_tokenization_spaces: false };
     return ids.length ? this.tokenizer.decode(ids, how) : "";
   }
 
-  /** Return what each id adds to the text; "" for the first bytes of a character. */
-  pieces(ids) {
+  /** Return what each id adds to the text; "" for the first bytes of a character, unless a whole text ends so. */
+  pieces(ids, whole = true) {
     const pieces = [];
     let read = 0;
     ids.forEach((_, i) => {
       const from = Math.max(0, read - CONTEXT);
       const known = this.decode(ids.slice(from, read));
       const text = this.decode(ids.slice(from, i + 1));
-      if (text.endsWith(INCOMPLETE) && i + 1 < ids.length) return pieces.push("");
+      if (text.endsWith(INCOMPLETE) && (!whole || i + 1 < ids.length)) return pieces.push("");
       pieces.push(text.slice(known.length));
       read = i + 1;
     });

@@ -10,12 +10,15 @@ function isLetter(character) {
   return /[\p{L}\p{M}\p{N}'\ufffd]/u.test(character);
 }
 
-/** Group tokens { id, piece, bits, alternatives } into words { start, text, bits, ids }. */
+/** Group tokens { id, piece, bits } into words { start, text, bits, ids, token }; no character is taken apart. */
 export function words(tokens) {
   const found = [];
   tokens.forEach((token, start) => {
     const last = found.at(-1);
-    if (!last || beginsWord(last.text, token.piece)) found.push({ start, text: "", bits: 0, ids: [], token });
+    const inside = start > 0 && tokens[start - 1].piece === ""; // it completes a character
+    const piece = token.piece || (tokens.slice(start).find((each) => each.piece)?.piece ?? "");
+    if (!last || (!inside && piece.trim() && beginsWord(last.text, piece)))
+      found.push({ start, text: "", bits: 0, ids: [], token });
     const word = found.at(-1);
     word.text += token.piece;
     word.bits += token.bits ?? 0;
@@ -24,18 +27,21 @@ export function words(tokens) {
   return found;
 }
 
-/** Pack ids, and how many of them are the opening, into the fragment of a link: variable-length numbers. */
-export function toLink(ids, opening) {
+const VERSION = 2;
+
+/** Pack a story into the fragment of a link: variable-length numbers, the last of which checks the others. */
+export function toLink({ ids, opening, ended }, model) {
+  const numbers = [VERSION, opening, Number(ended), ...ids];
   const bytes = [];
-  for (let number of [1, opening, ...ids]) {
+  for (let number of [...numbers, checksum(numbers, model)]) {
     for (; number >= 128; number >>= 7) bytes.push((number & 127) | 128);
     bytes.push(number);
   }
   return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 }
 
-/** Unpack what `toLink` packed; null if it is something else. */
-export function fromLink(fragment, vocabulary) {
+/** Unpack what `toLink` packed; null if it is something else, or of another model. */
+export function fromLink(fragment, model) {
   let bytes;
   try {
     bytes = atob(fragment.replaceAll("-", "+").replaceAll("_", "/"));
@@ -54,7 +60,13 @@ export function fromLink(fragment, vocabulary) {
       number = shift = 0;
     }
   }
-  const [version, opening, ...ids] = numbers;
-  const fits = version === 1 && shift === 0 && opening <= ids.length && ids.length;
-  return fits && ids.every((id) => id < vocabulary) ? { ids, opening } : null;
+  const check = numbers.pop();
+  const [version, opening, ended, ...ids] = numbers;
+  if (shift || version !== VERSION || check !== checksum(numbers, model) || opening > ids.length) return null;
+  return { ids, opening, ended: ended === 1 };
+}
+
+/** A checksum of numbers that depends on the model, too: FNV-1a, of which 14 bits are kept. */
+function checksum(numbers, model) {
+  return numbers.reduce((sum, number) => Math.imul(sum ^ number, 16777619) >>> 0, model) % 2 ** 14;
 }

@@ -40,7 +40,7 @@ async function write(request) {
   for (const token of writer.write(start.ids, request.sampling, random, start.blocked)) {
     if (token.id === text.end) return send(request, "done", { ended: true });
     ids.push(token.id);
-    send(request, "token", { ...token, piece: text.pieces(ids.slice(-12)).at(-1) });
+    send(request, "token", { ...token, piece: text.pieces(ids.slice(-12), false).at(-1) });
     if (performance.now() - last > 12) {
       await pause();
       last = performance.now();
@@ -59,9 +59,10 @@ async function replay(request) {
 
 /** Send a word's alternatives, completed to words, and where the model looked. */
 async function inspect(request) {
+  const before = request.ids.slice(-8);
   const alternatives = request.alternatives.map(([id, probability]) => {
-    const ids = writer.completed(request.ids, id);
-    const word = id === text.end ? "" : text.pieces([...request.ids, ...ids]).slice(request.ids.length).join("");
+    const ids = id === request.word[0] ? request.word : writer.completed(request.ids, id);
+    const word = id === text.end ? "" : text.pieces([...before, ...ids]).slice(before.length).join("");
     return { ids, probability, word, ends: id === text.end };
   });
   send(request, "inspected", { alternatives, attention: writer.attention(request.ids, request.opening) });

@@ -84,7 +84,6 @@ export class Writer {
       const opening = first + openingLength;
       rows[layer][head] = { sink: sum(0, first), opening: sum(first, opening), rest: sum(opening, length) };
     };
-    this.reader.ids = []; // the last position is computed again, to be watched
     this.reader.logitsAfter([...this.text.prefix, ...ids], watch);
     return rows;
   }
@@ -92,11 +91,13 @@ export class Writer {
   /** Return a token and the likeliest ones after it, up to the end of the word. */
   completed(ids, id) {
     const word = [id];
-    const whole = () => /\s$/.test(this.text.pieces([...ids, ...word]).slice(ids.length).join(""));
+    const before = ids.slice(-8);
+    const pieces = (more) => this.text.pieces([...before, ...word, ...more], false).slice(before.length);
+    const whole = () => /\s$/.test(pieces([]).join(""));
     while (id !== this.text.end && word.length < WORD_TOKENS && !whole()) {
       const scores = this.scoresAfter([...this.text.prefix, ...ids, ...word]);
       const next = scores.indexOf(Math.max(...scores));
-      const piece = this.text.pieces([...ids, ...word, next]).at(-1);
+      const piece = pieces([next]).at(-1);
       if (next === this.text.end || !/^[\p{L}\p{M}\p{N}']/u.test(piece)) break;
       word.push(next);
     }

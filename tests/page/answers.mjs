@@ -27,14 +27,19 @@ const paths = prompts.map((prompt) => {
   const end = endOf(text, prompt, text.encode(prompt));
   return end && findPaths(new Reader(llama), text, end, model.header.suppressed);
 });
+writer.reader.ids = []; // the searches above have used the same model
 const attention = writer.attention(sequences[0].slice(text.prefix.length, 20), 5);
-const link = fromLink(toLink(sequences[0], 3), 1e6);
+const shared = { ids: sequences[0], opening: 3, ended: true };
+const fragment = toLink(shared, 77);
+const link = fromLink(fragment, 77);
+const damaged = [fragment.slice(0, -4), `${fragment.slice(0, 20)}B${fragment.slice(21)}`, "", "!"].map((each) => fromLink(each, 77));
+damaged.push(fromLink(fragment, 78));
 console.log(
   JSON.stringify({
     ids: texts.map((each) => text.encode(each)),
     decoded: texts.map((each) => text.decode(text.encode(each))),
     pieces: texts.map((each) => text.pieces(text.encode(each)).join("")),
-    logits, story, rate, paths, attention, link,
+    logits, story, rate, paths, attention, link, damaged,
     candidates: samplings.map(([scores, sampling]) => candidates(Float64Array.from(scores), sampling)),
   }),
 );

@@ -102,7 +102,7 @@ def test_a_seed_is_a_story_and_so_is_a_link(visit: Visit, browser: Any, file: Pa
     assert visit.tell(seed=6) != story
     shown = visit.tell(seed=5)
     visit.page.click("#link")
-    visit.page.wait_for_selector("#status:has-text('any copy of this page')")
+    visit.page.wait_for_selector("#status:has-text('shows this story again')")
     elsewhere = Visit(browser, visit.page.url)
     assert elsewhere.finished() == shown
     assert elsewhere.page.text_content("#status") == "A story from a link."
@@ -116,7 +116,7 @@ def test_the_prompt_may_go_on_with_a_comma(visit: Visit):
     assert "," in after and not any(character.isalpha() for character in after)
 
 
-def test_another_word_makes_a_branch_and_undo_leads_back(visit: Visit):
+def test_another_word_makes_a_branch_and_undo_leads_back(visit: Visit, story_run: Path):
     story = visit.tell(seed=5)
     word = visit.page.locator(".word").nth(10)
     before = story[: story.index(word.text_content(), len("Once upon a time"))]
@@ -124,7 +124,8 @@ def test_another_word_makes_a_branch_and_undo_leads_back(visit: Visit):
     visit.page.wait_for_selector("#alternatives button")
     shares = visit.page.locator("#alternatives .percent").all_text_contents()
     assert 1 < len(shares) <= 10
-    assert visit.page.locator("#attention .bar").count() == 2 * 4  # layers, heads
+    shape = RunModel(story_run).shape
+    assert visit.page.locator("#attention .bar").count() == shape.layers * shape.heads
     assert "<sink>" in visit.page.text_content("#attention-text")
     other = visit.page.locator("#alternatives button:not([aria-current])").first
     chosen = other.evaluate("element => element.firstChild.textContent")

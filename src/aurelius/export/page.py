@@ -10,6 +10,8 @@ import gzip
 import html
 import json
 import struct
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +58,6 @@ def page(source: Path, name: str) -> str:
         },
         "context": model.context,
         "prefix": len(model.prefix),
-        "vocabulary": model.vocab_size,
         "sinkName": lead,
     }
     header: dict[str, Any] = {
@@ -75,14 +76,16 @@ def page(source: Path, name: str) -> str:
         "suppressed": model.suppressed,
         "tokenizer": read_json(source / "tokenizer.json"),
     }
+    content = packed(header, model.weights)
+    settings["model"] = zlib.crc32(content)  # so that a link is not read by another model
     values = {
         "title": html.escape(f"{name} tells stories"),
         "about": html.escape(
-            f"A language model of {model.parameters / 1e6:.2g} million parameters, in this page: "
+            f"A language model of {model.parameters / 1e6:.3g} million parameters, in this page: "
             f"{shape.layers} layers, {shape.d_model} wide, {model.vocab_size:,} tokens."
         ),
         "settings": html.escape(json.dumps(settings)),
-        "model": base64.b64encode(packed(header, model.weights)).decode(),
+        "model": base64.b64encode(content).decode(),
     }
     text = TEMPLATE.read_text(encoding="utf-8")
     for name_, value in values.items():
@@ -90,7 +93,7 @@ def page(source: Path, name: str) -> str:
     return text
 
 
-def packed(header: dict[str, Any], weights: dict[str, NDArray[np.float32]]) -> bytes:
+def packed(header: dict[str, Any], weights: Mapping[str, NDArray[np.float32]]) -> bytes:
     """Return the header and the weights as the page's ``model.js`` reads them.
 
     gzip of: the header's length (uint32, little-endian), the header as JSON, padded to four bytes; then all
