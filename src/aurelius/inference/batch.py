@@ -19,7 +19,7 @@ from aurelius.inference.one_thread import one_thread
 from aurelius.inference.prompt import Prompt
 from aurelius.inference.text import Text
 
-WIDTH = 64
+WIDTH = 32  # stories of a batch: more of them would push each other's keys and values out of the cache
 
 
 @dataclass(frozen=True)

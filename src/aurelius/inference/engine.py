@@ -14,6 +14,7 @@ heads, G = H / K, E = head_dim, V vocabulary, T positions of the cache.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,15 +37,15 @@ from aurelius.model.weight_names import (
 )
 
 Floats = NDArray[np.float32]
+ONE = np.float32(1)
 
 
 class Cache:
     """Keys and values of the positions so far, of one story or of several side by side."""
 
     def __init__(self, shape: ModelSettings, stories: int = 1):
-        L, K, T, E = shape.layers, shape.kv_heads, shape.context, shape.head_dim
-        self.keys = np.zeros((L, stories, K, E, T), np.float32)
-        self.values = np.zeros((L, stories, K, T, E), np.float32)
+        size = (shape.layers, stories, shape.kv_heads, shape.context, shape.head_dim)
+        self.keys, self.values = np.zeros(size, np.float32), np.zeros(size, np.float32)
         self.length = 0  # positions of the first story
         self.theta = shape.rope_theta
 
@@ -53,14 +54,10 @@ class Cache:
 
         Source: StreamingLLM (Xiao et al. 2023, arXiv 2309.17453), which counts positions within the cache.
         """
-        back = turn(np.array(-count), _frequencies(self.keys.shape[3], self.theta))
-        real, imaginary = back.real[:, None], back.imag[:, None]
-        later = self.keys[..., first + count :]
-        low, high = later[..., 0::2, :].copy(), later[..., 1::2, :].copy()
-        moved = slice(first, -count)
-        self.keys[..., 0::2, moved] = low * real - high * imaginary
-        self.keys[..., 1::2, moved] = low * imaginary + high * real
-        self.values[..., moved, :] = self.values[..., first + count :, :].copy()
+        back = turn(np.array(-count), _frequencies(self.keys.shape[4], self.theta))
+        turned = self.keys[..., first + count :, :].view(np.complex64) * back
+        self.keys[..., first:-count, :] = turned.view(np.float32)
+        self.values[..., first:-count, :] = self.values[..., first + count :, :].copy()
         self.length -= count
 
 
@@ -123,13 +120,13 @@ class Engine:
         for layer, (qkv, o, gate_up, down) in enumerate(self.layers):
             heads = np.dot(self._normalised(x), qkv).reshape(R, H + 2 * K, E)
             turned = heads[:, : H + K].view(np.complex64)
-            turned *= turns
+            np.multiply(turned, turns, out=turned)
             self.attend(heads, stories, positions, cache.keys[layer], cache.values[layer], attended)
             x += np.dot(attended.reshape(R, H * E), o)
             hidden = np.dot(self._normalised(x), gate_up)
             gate, up = hidden[:, :M], hidden[:, M:]
             active = np.tanh(gate)
-            active += 1
+            active += ONE
             active *= gate
             active *= up
             x += np.dot(active, down)
@@ -138,8 +135,8 @@ class Engine:
     def _normalised(self, x: Floats) -> Floats:
         """RMSNorm without its weights, which are part of the next matrix."""
         if len(x) == 1:  # one number, without NumPy's overhead
-            square = float(np.dot(x[0], x[0]))
-            return x * np.float32(1 / math.sqrt(square / self.shape.d_model + self.shape.norm_eps))
+            square = float(x[0].dot(x[0])) / self.shape.d_model
+            return x * (1 / math.sqrt(square + self.shape.norm_eps))
         squares = np.einsum("rd,rd->r", x, x)[:, None]
         return x / np.sqrt(squares / self.shape.d_model + np.float32(self.shape.norm_eps))
 
@@ -158,19 +155,21 @@ def attend_rows(
         heads: queries and keys, both turned, and values of the rows [R, H + 2 K, E].
         stories: the story of each row [R].
         positions: its position [R]; the rows of a story are in order.
-        keys: of the cache [S, K, E, T].
+        keys: of the cache [S, K, T, E].
         values: of the cache [S, K, T, E].
         out: receives the result.
     """
     _, K, G, E = out.shape
     for row, (story, position) in enumerate(zip(stories.tolist(), positions.tolist(), strict=True)):
-        keys[story, :, :, position] = heads[row, -2 * K : -K]
+        keys[story, :, position] = heads[row, -2 * K : -K]
         values[story, :, position] = heads[row, -K:]
-        scores = np.matmul(heads[row, : K * G].reshape(K, G, E), keys[story, :, :, : position + 1])
+        seen = keys[story, :, : position + 1].transpose(0, 2, 1)
+        scores = np.matmul(heads[row, : K * G].reshape(K, G, E), seen)
         scores -= np.maximum.reduce(scores, axis=2, keepdims=True)
         np.exp(scores, out=scores)
-        np.matmul(scores, values[story, :, : position + 1], out=out[row])
-        out[row] /= np.add.reduce(scores, axis=2, keepdims=True)
+        # A product with ones is a sum, in a third of the time.
+        totals = scores.reshape(K * G, -1).dot(_ones(keys.shape[2])[: position + 1])
+        np.divide(np.matmul(scores, values[story, :, : position + 1]), totals.reshape(K, G, 1), out=out[row])
 
 
 Attend = Callable[[Floats, NDArray[np.integer], NDArray[np.integer], Floats, Floats, Floats], None]
@@ -179,6 +178,11 @@ Attend = Callable[[Floats, NDArray[np.integer], NDArray[np.integer], Floats, Flo
 def turn(positions: NDArray[np.integer], frequencies: NDArray[np.float64]) -> NDArray[np.complex64]:
     """Return the rotary embedding of positions, complex [..., E / 2] (Su et al. 2021, arXiv 2104.09864)."""
     return np.exp(1j * np.multiply.outer(positions, frequencies)).astype(np.complex64)
+
+
+@cache
+def _ones(length: int) -> Floats:
+    return np.ones(length, np.float32)
 
 
 def _frequencies(head_dim: int, theta: float) -> NDArray[np.float64]:

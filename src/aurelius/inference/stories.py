@@ -42,7 +42,7 @@ def stories(
         count: stories for every prompt.
         prompt: how they begin, or several such beginnings.
         seed: of each prompt's first story.
-        workers: processes that write, at most one for every 64 stories of a Llama; above 1 the calling script
+        workers: processes that write, at most one for every 32 stories of a Llama; above 1 the calling script
             needs a ``__main__`` guard.
         device: where a model that is not a plain Llama runs: auto, cpu, cuda or mps.
         sampling, parse_special, continue_word, changes: see `generate`.
