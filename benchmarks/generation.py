@@ -27,7 +27,7 @@ PEERS = ("first-word", "ours", "transformers", "llama.cpp", "many", "many-2")
 PROMPT = "Once upon a time"
 DECODE = """
 import { getLlama } from "node-llama-cpp";
-process.execArgv = []; // of the test process that getLlama starts: this script came by stdin, that one does not
+process.execArgv = []; // of the test process that getLlama starts: only this one's script comes by stdin
 const [path, tokens, context] = [process.argv[2], Number(process.argv[3]), Number(process.argv[4])];
 const llama = await getLlama({ gpu: false, build: "never", logLevel: "info", progressLogs: false,
   logger: (level, text) => console.log(text) });

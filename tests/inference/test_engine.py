@@ -1,5 +1,7 @@
 """The NumPy engine against PyTorch."""
 
+from threading import Thread
+
 import numpy as np
 import pytest
 import torch
@@ -78,4 +80,22 @@ def test_numpy_uses_one_thread_and_then_as_many_as_before():
     before = threads()
     with one_thread():
         assert set(threads()) <= {1}
+    assert threads() == before
+
+
+def test_threads_that_write_at_once_leave_the_number_as_it_was():
+    def threads() -> list[int]:
+        return [library["num_threads"] for library in ThreadpoolController().select(user_api="blas").info()]
+
+    def enter_often() -> None:
+        for _ in range(300):
+            with one_thread():
+                assert set(threads()) <= {1}
+
+    before = threads()
+    workers = [Thread(target=enter_often) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
     assert threads() == before

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import Any
 
@@ -145,3 +146,22 @@ def test_a_special_token_in_the_prompt_is_text_by_default(model: LanguageModel):
     assert model.encode("a </s> b").count(1) == 0, "asking once changes nothing afterwards"
     shown = "".join(generate(model, "Once </s>", parse_special=True, seed=2))
     assert "</s>" not in shown
+
+
+def test_a_story_that_its_limit_cuts_ends_with_a_sentence(model: LanguageModel):
+    words = model.encode('the cat sat. "the dog ran!" the cat ')
+    for most in range(len(words) // 2, 3 * len(words)):
+        story = generate(Script(model, words * 4), "Once ", Sampling(temperature=0, max_new_tokens=most))
+        text = story.finish().text
+        written = "Once " + model.decode((words * 4)[:most])
+        assert (story.ended, story.tokens) == (False, most)
+        assert written.startswith(text)
+        stretch = written[len("Once " + model.decode((words * 4)[: most - most // 4])) :]
+        assert text.endswith((".", "!", '!"')) or not re.search(r"[.!]", stretch)
+
+
+def test_a_story_without_sentences_ends_with_a_word(model: LanguageModel):
+    words = model.encode("elephant " * 30)
+    for most in range(1, 40):
+        story = generate(Script(model, words), "An ", Sampling(temperature=0, max_new_tokens=most)).finish()
+        assert set(story.text.split()) <= {"An", "elephant"}

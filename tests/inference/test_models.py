@@ -70,3 +70,21 @@ def test_how_a_folder_samples():
 def test_impossible_sampling_is_refused(wrong: dict):
     with pytest.raises(ModelError, match=rf"^f/generation_config.json has {next(iter(wrong))} "):
         sampling_of({"do_sample": True, **wrong}, "f/generation_config.json")
+
+
+def test_the_end_of_a_story_may_be_named_in_the_model_only(folder: Path):
+    change(folder / "tokenizer_config.json", eos_token=None)
+    model = open_model(folder, "cpu")
+    assert isinstance(model, StockLlama) and model.end == 1 and 1 not in model.suppressed
+
+
+def test_a_folder_writes_as_transformers_model_does(folder: Path):
+    ours, stock = open_model(folder, "cpu"), TransformersModel(str(folder), "cpu")
+    assert (ours.prefix, ours.end, ours.unknown, ours.suppressed) == (
+        stock.prefix, stock.end, stock.unknown, stock.suppressed,
+    )  # fmt: skip
+    for text in ("", "Once upon a </s> time", "😀 é", "a  b\n"):
+        for parse in (False, True):
+            assert ours.encode(text, parse) == stock.encode(text, parse)
+    logits = [model.next_token_logits([3, 0, 300, 301], model.new_cache()) for model in (ours, stock)]
+    assert logits[0] == pytest.approx(logits[1], abs=1e-5)

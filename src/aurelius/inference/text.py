@@ -38,13 +38,16 @@ class Text:
     def update(self, length: int, done: bool) -> str:
         """Read the draft's first ``length`` ids; return what can now be shown that could not before."""
         self._read(length, done)
-        if (done and self.draft.ended) or (length <= self.last_stretch and not done):
+        if done and self.draft.ended:
             return self._show(len(self.rest.rstrip(INCOMPLETE).rstrip()))
+        words = len(re.sub(r"\S+\Z", "", self.rest).rstrip())  # whole ones: the last may go on, or be cut
+        if length <= self.last_stretch and not done:
+            return self._show(words)
         rest = self.rest + " " if done else self.rest  # until then, a quotation mark may follow the stop
         if ends := [found.end() for found in SENTENCE_END.finditer(rest)]:
             self.sentence = True
             return self._show(ends[-1])
-        return self._show(len(re.sub(r"\S+\Z", "", self.rest).rstrip())) if done and not self.sentence else ""
+        return self._show(words) if done and not self.sentence else ""
 
     def _read(self, length: int, done: bool) -> None:
         # Decoded together with those before, because some decoders treat the first id otherwise. Not by the
