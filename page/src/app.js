@@ -166,6 +166,7 @@ function render() {
   $("story").replaceChildren(...shown.flatMap(nodes));
   focusable($("story").querySelector("[role=button]"));
   const some = state.tokens.length > 0;
+  $("story").dataset.tokens = state.tokens.length;
   const full = state.tokens.length + settings.prefix >= settings.context;
   $("stop").hidden = !state.writing;
   $("continue").hidden = state.writing || !some || state.ended || full;

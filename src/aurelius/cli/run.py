@@ -70,6 +70,8 @@ def _print_summary(folder: Path, exported: bool) -> None:
     for heading, text in outlook(run):
         print(f"{heading:16}{text}")
     print(f"another story   {suggest('generate', folder, 'Once upon a time')}")
+    if exported:
+        print(f"in the browser  {suggest('open', folder)}")
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
