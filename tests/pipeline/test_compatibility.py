@@ -145,7 +145,7 @@ def test_the_fields_that_only_operate_a_run():
             "accumulate", "max_loss_rise", "log_every", "validate_every", "validate_blocks",
             "checkpoint_every", "keep_checkpoints", "engine",
         )
-    } | {"export.corpus_license"}  # fmt: skip
+    } | {"export.corpus_license", "export.large_page"}  # fmt: skip
 
 
 @pytest.mark.parametrize("key", OPERATIONAL)
@@ -154,7 +154,8 @@ def test_an_operational_field_may_change_on_an_existing_run(key: str, tiny_run: 
 
     copy = Path(shutil.copytree(tiny_run, tmp_path / "tiny"))
     values = {"training.accumulate": 2, "training.max_loss_rise": 9.0, "training.engine": "autograd"}
-    value = {**values, "export.corpus_license": "mit"}.get(key, 3)
+    values |= {"export.corpus_license": "mit", "export.large_page": True}
+    value = values.get(key, 3)
     progress = Notes()
     assert run(copy, overrides={key: value}, progress=progress).done == []
     assert Recipe.load(copy).flat()[key] == value
