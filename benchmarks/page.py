@@ -77,7 +77,7 @@ def in_chromium(file: Path, opening: int, rounds: int) -> dict[str, float]:
             first.append(shown - begun)
             page.wait_for_selector("#link:not([hidden])", timeout=120_000)
             seconds = time.perf_counter() - shown
-            rates.append((int(page.locator("#story").get_attribute("data-tokens")) - opening) / seconds)
+            rates.append((int(page.locator("#story").get_attribute("data-tokens") or 0) - opening) / seconds)
             page.close()
         browser.close()
     return {
