@@ -2,7 +2,7 @@
 
 Held-out stories are joined, each between begin and end token as in training, to texts of 4,000 tokens. When
 the cache is full, 16 positions leave it: those after the model's prefix (`kept`: StreamingLLM, what
-``--endless`` does), or the oldest ones, the prefix among them (`dropped`). `recomputed` begins anew with the
+``--endless`` does), or the oldest ones, the prefix among them (`dropped`). `recomputed` restarts from the
 prefix and the last half of the context, as ``--max-tokens`` does.
 
     python benchmarks/endless.py runs/mine --on TinyStoriesV2-GPT4-valid.sample.txt --json endless.json

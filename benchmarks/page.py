@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def in_chromium(file: Path, opening: int, rounds: int) -> dict[str, float]:
-    """Return medians over pages that are opened anew."""
+    """Return medians over freshly opened pages."""
     from playwright.sync_api import sync_playwright
 
     first, rates = [], []

@@ -1,8 +1,9 @@
 // The model's own thread: it answers one request at a time; a newer request, or "stop", ends a story.
 import { Llama } from "./llama.js";
 import { unpack } from "./model.js";
+import { randomNumbers } from "./sampling.js";
 import { Text } from "./text.js";
-import { randomNumbers, Writer } from "./writer.js";
+import { Writer } from "./writer.js";
 
 let writer;
 let text;

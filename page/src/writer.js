@@ -1,6 +1,6 @@
 // A story, token by token; what else could have come; and what the model looked at.
 import { endOf, findPaths, lengthening } from "./prompt_end.js";
-import { candidates, draw, largest, logSoftmax, randomNumbers } from "./sampling.js";
+import { candidates, draw, largest, logSoftmax } from "./sampling.js";
 
 const ALTERNATIVES = 10;
 const WORD_TOKENS = 8; // that an alternative is completed by, at most
@@ -118,5 +118,3 @@ function described(scores, id) {
     alternatives: largest(scores, ALTERNATIVES).map((token) => [token, Math.exp(scores[token])]),
   };
 }
-
-export { randomNumbers };

@@ -14,15 +14,12 @@ from aurelius.inference.engine import Cache, Engine
 from aurelius.inference.one_thread import one_thread
 from aurelius.model.llama import Llama
 from tests.conftest import TINY
+from tests.model.test_llama import random_llama
 
 
 def pair(recipe: Recipe) -> tuple[Engine, Llama]:
-    """Return an engine and a PyTorch model with the same random weights, large enough to matter."""
-    model = Llama(recipe.model, recipe.tokenizer.vocab_size).eval()
-    model.initialise(1)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(3 if parameter.ndim == 2 else 1 + 0.1 * torch.randn_like(parameter))
+    """Return an engine and a PyTorch model with the same random weights."""
+    model = random_llama(recipe)
     return Engine(recipe.model, {n: p.detach().numpy() for n, p in model.named_parameters()}), model
 
 

@@ -11,13 +11,19 @@ from aurelius.model.llama import Llama
 from aurelius.special_tokens import IGNORE_INDEX
 
 
-def pair(recipe: Recipe) -> tuple[Llama, LlamaForCausalLM]:
-    """Return our model and the stock one with the same random weights, large enough to matter."""
-    ours = Llama(recipe.model, recipe.tokenizer.vocab_size).eval()
-    ours.initialise(1)
+def random_llama(recipe: Recipe) -> Llama:
+    """Return a model with random weights that are large enough to matter."""
+    model = Llama(recipe.model, recipe.tokenizer.vocab_size).eval()
+    model.initialise(1)
     with torch.no_grad():
-        for parameter in ours.parameters():
+        for parameter in model.parameters():
             parameter.mul_(3 if parameter.ndim == 2 else 1 + 0.1 * torch.randn_like(parameter))
+    return model
+
+
+def pair(recipe: Recipe) -> tuple[Llama, LlamaForCausalLM]:
+    """Return our model and the stock one with the same random weights."""
+    ours = random_llama(recipe)
     stock = LlamaForCausalLM(LlamaConfig(**config(recipe))).eval()
     missing, unexpected = stock.load_state_dict(ours.state_dict(), strict=False)
     assert (missing, unexpected) == (["lm_head.weight"], []), "tied: the head is the embedding"

@@ -108,7 +108,7 @@ def _write_in_batches(model: LlamaModel, drafts: Drafts, width: int) -> Finished
                 if draft.done:
                     yield place
                     active[story] = None
-                elif draft.begin_anew_if_full():
+                elif draft.restart_if_full():
                     positions = np.arange(len(draft.feed))
                     with one_thread():
                         x = engine.forward(draft.feed, np.full_like(positions, story), positions, cache)

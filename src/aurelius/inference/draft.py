@@ -45,14 +45,14 @@ class Draft:
         self.most = len(self.ids) + self.limit
         self.ended = False
         self.feed = model.prefix + self.ids[-(model.context // 2) if room <= 0 else 0 :]
-        self.cached = 0  # positions that the model has seen since it last began anew
+        self.cached = 0  # positions in the model's cache
 
     @property
     def done(self) -> bool:
         """Whether the model has ended the story, or the limit."""
         return self.ended or len(self.ids) >= self.most
 
-    def begin_anew_if_full(self) -> bool:
+    def restart_if_full(self) -> bool:
         """Whether the next ids need an empty cache: at first, and when the context is full.
 
         Then they are the model's prefix and the last half of the context.
@@ -78,7 +78,7 @@ def write(draft: Draft) -> Iterator[None]:
     """Write a story, one token a step; when the context is full, go on from its last half."""
     cache = None
     while not draft.done:
-        if draft.begin_anew_if_full():
+        if draft.restart_if_full():
             cache = draft.model.new_cache()
         draft.take(draft.model.next_token_logits(draft.feed, cache))
         yield

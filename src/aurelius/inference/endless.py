@@ -1,7 +1,7 @@
 """A story without end: every token costs the model the same time, and its memory does not grow.
 
 The cache keeps the model's prefix, such as ``<sink> <s>``, and a rolling window of the last positions,
-counted anew within the cache: StreamingLLM (Xiao et al. 2023, arXiv 2309.17453).
+which are renumbered: StreamingLLM (Xiao et al. 2023, arXiv 2309.17453).
 """
 
 from collections.abc import Iterator
