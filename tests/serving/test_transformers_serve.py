@@ -1,47 +1,25 @@
 """The exported folder behind `transformers serve`, asked by the real OpenAI client."""
 
-import os
-import socket
-import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.serving.server import serving
+
 pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")
 def client(story_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    openai = pytest.importorskip("openai")
+    pytest.importorskip("openai")
     pytest.importorskip("fastapi")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     folder, log = story_run / "export/huggingface", tmp_path_factory.mktemp("serve") / "log"
-    command = [str(Path(sys.executable).parent / "transformers"), "serve", str(folder)]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
-    with log.open("wb") as output:
-        server = subprocess.Popen(
-            command, stdout=output, stderr=output, env=os.environ | {"HF_HUB_OFFLINE": "1"}
-        )
-    try:
-        address = f"http://127.0.0.1:{port}"
-        for _ in range(120):
-            assert server.poll() is None, log.read_text()[-2000:]
-            try:
-                urllib.request.urlopen(f"{address}/health", timeout=1)
-                break
-            except OSError:
-                time.sleep(1)
-        yield openai.OpenAI(base_url=f"{address}/v1", api_key="none")
-    finally:
-        server.terminate()
-        server.wait(30)
+    command = [str(Path(sys.executable).parent / "transformers"), "serve", str(folder), "--device", "cpu"]
+    with serving(command, "/health", log) as client:
+        yield client
 
 
 def test_a_completion_is_what_generate_writes(client: Any, story_run: Path):
