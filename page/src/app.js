@@ -58,19 +58,20 @@ const ANSWERS = {
     say(
       ended
         ? `The story is finished: ${count} ${count === 1 ? "word" : "words"}${seed}.`
-        : `The story has filled the ${settings.context} tokens that the model can see, so it stops here${seed && ` (${seed.slice(2)})`}.`,
+        : `The story has reached the greatest length that this model can read, ${settings.context} tokens${seed}.`,
     );
     render();
   },
   replayed({ tokens }) {
     Object.assign(state, { tokens, writing: false });
-    say("A story from a link.");
+    say("This story was opened from a link.");
+    showOpening();
     render();
   },
   inspected: showInside,
   scored({ bitsPerByte, bytes, whole }) {
     const part = whole ? "" : ` (of its first ${bytes.toLocaleString("en")} bytes: that is all the model can see)`;
-    $("score").textContent = `${bitsPerByte.toFixed(3)} bits per byte${part}. Lower is better; letters drawn at random cost 4.7.`;
+    $("score").textContent = `${bitsPerByte.toFixed(3)} bits per byte${part}. The lower, the easier to predict; random letters need 4.7.`;
     say("");
   },
   failed({ message }) {
@@ -137,7 +138,13 @@ function undo() {
   Object.assign(state, state.history.pop(), { writing: false });
   closeInside();
   say("Back to the story as it was.");
+  showOpening();
   render();
+}
+
+/** Let the box say how the story that is shown begins. */
+function showOpening() {
+  $("prompt").value = state.tokens.slice(0, state.opening).map((token) => token.piece).join("").trim();
 }
 
 /** A story that the context has cut stops at the end of a sentence. */
@@ -221,31 +228,50 @@ function lookInside(element) {
   if (state.writing) return;
   state.chosen = Number(element.dataset.start);
   focusable(element);
-  say("");
-  for (const each of $("story").children)
-    if (each.hasAttribute("aria-pressed")) each.setAttribute("aria-pressed", String(each === element));
+  press(element);
   const word = words(state.tokens).find(({ start }) => start === state.chosen);
   $("inside").hidden = false;
   $("inside-heading").textContent = `“${word.text.trim() || "new line"}”`;
-  const odds = 2 ** word.bits;
-  $("inside-surprise").textContent =
-    `${word.bits.toFixed(1)} bits of surprise: the model gave it one chance in ${odds < 10 ? odds.toFixed(1) : Math.round(odds).toLocaleString("en")}.`;
+  const probability = 2 ** -word.bits;
+  $("inside-surprise").textContent = surprise(probability);
   $("alternatives").replaceChildren();
   $("attention").replaceChildren();
   $("attention-text").textContent = "Looking …";
   const ids = state.tokens.slice(0, state.chosen).map((token) => token.id);
-  ask("inspect", { ids, word: word.ids, alternatives: word.token.alternatives, opening: state.opening });
+  ask("inspect", { ids, word: word.ids, probability, alternatives: word.token.alternatives, opening: state.opening });
+  element.scrollIntoView({ block: "nearest" });
+}
+
+function surprise(probability) {
+  return `The model gave this word ${percentage(probability)}: ${(-Math.log2(probability)).toFixed(1)} bits of surprise.`;
+}
+
+function percentage(share) {
+  if (share < 0.0005) return "less than 0.1%";
+  return `${(100 * share).toFixed(share < 0.1 ? 1 : 0)}%`;
+}
+
+function press(element) {
+  for (const each of $("story").querySelectorAll("[aria-pressed]"))
+    each.setAttribute("aria-pressed", String(each === element));
 }
 
 function closeInside() {
   state.chosen = null;
   $("inside").hidden = true;
+  press(null);
+}
+
+function leaveInside() {
+  const word = $("story").querySelector("[aria-pressed=true]");
+  closeInside();
+  word?.focus();
 }
 
 function showInside({ alternatives, attention }) {
   const start = state.chosen;
   const now = state.tokens[start].id;
-  const byText = new Map(); // two tokens may begin the same word
+  const byText = new Map(); // a word may be spelt with its space or without
   for (const alternative of alternatives) {
     const text = alternative.ends ? "(the story ends)" : alternative.word.replaceAll("\n", "⏎").trim() || "(space)";
     const known = byText.get(text);
@@ -254,27 +280,29 @@ function showInside({ alternatives, attention }) {
       if (alternative.ids[0] === now) known.ids = alternative.ids;
     } else byText.set(text, { ...alternative, text });
   }
+  const likeliest = [...byText.values()].sort((a, b) => b.probability - a.probability);
+  const own = likeliest.find(({ ids }) => ids[0] === now);
+  if (own) $("inside-surprise").textContent = surprise(own.probability);
   $("alternatives").replaceChildren(
-    ...[...byText.values()].map((alternative) => {
+    ...likeliest.map((alternative) => {
       const item = document.createElement("li");
       const button = document.createElement("button");
       button.type = "button";
       button.style.setProperty("--share", 100 * alternative.probability);
       const percent = document.createElement("span");
       percent.className = "percent";
-      percent.textContent = `${(100 * alternative.probability).toFixed(alternative.probability < 0.1 ? 1 : 0)}%`;
+      percent.textContent = percentage(alternative.probability);
       button.append(alternative.text, percent);
-      if (alternative.ids[0] === now) button.setAttribute("aria-current", "true");
-      button.onclick = () => choose(start, alternative);
+      if (alternative === own) button.setAttribute("aria-current", "true");
+      else button.onclick = () => choose(start, alternative);
       item.append(button);
       return item;
     }),
   );
   showAttention(attention);
-  if (matchMedia("(max-width: 60rem)").matches) $("inside").scrollIntoView({ block: "start" });
 }
 
-const PARTS = { sink: settings.sinkName, opening: "the opening", rest: "the rest" };
+const PARTS = { sink: settings.sinkName, opening: "the opening", rest: "the story so far" };
 
 function showAttention(rows) {
   const percent = (part) =>
@@ -324,7 +352,7 @@ function showAttention(rows) {
 function openLink() {
   if (location.hash.length < 2) return;
   const found = fromLink(location.hash.slice(1), settings.model);
-  if (!found) return say("The link is damaged, or from a page with another model.");
+  if (!found) return say("This link is damaged, or was made with a different model.");
   remember();
   Object.assign(state, { ...found, tokens: [], seed: null, writing: true });
   closeInside();
@@ -336,7 +364,7 @@ function openLink() {
 async function copyLink() {
   const ids = state.tokens.map((token) => token.id);
   const fragment = `#${toLink({ ids, opening: state.opening, ended: state.ended }, settings.model)}`;
-  const where = location.protocol === "file:" ? " In another copy of this page, use its address and the part from # on." : "";
+  const where = location.protocol === "file:" ? " To open it in another copy of this page, add everything from # on to that copy's address." : "";
   try {
     history.replaceState(null, "", fragment);
     await navigator.clipboard.writeText(location.href);
@@ -364,13 +392,8 @@ $("link").onclick = copyLink;
 $("save").onclick = save;
 $("surprise").onchange = () => $("story").classList.toggle("coloured", $("surprise").checked);
 $("story").onclick = ({ target }) => target.classList.contains("word") && lookInside(target);
-$("inside").onkeydown = ({ key }) => {
-  if (key !== "Escape") return;
-  const word = $("story").querySelector("[aria-pressed=true]");
-  closeInside();
-  word?.setAttribute("aria-pressed", "false");
-  word?.focus();
-};
+$("inside").onkeydown = ({ key }) => key === "Escape" && leaveInside();
+$("close").onclick = leaveInside;
 $("story").onkeydown = (event) => {
   const all = [...$("story").querySelectorAll("[role=button]")];
   const at = all.indexOf(event.target);

@@ -27,7 +27,7 @@ export function words(tokens) {
   return found;
 }
 
-const VERSION = 2;
+const VERSION = 3;
 
 /** Pack a story into the fragment of a link: variable-length numbers, the last of which checks the others. */
 export function toLink({ ids, opening, ended }, model) {
@@ -66,7 +66,7 @@ export function fromLink(fragment, model) {
   return { ids, opening, ended: ended === 1 };
 }
 
-/** A checksum of numbers that depends on the model, too: FNV-1a, of which 14 bits are kept. */
+/** A checksum of numbers that depends on the model, too: FNV-1a, of which the upper 14 bits are kept. */
 function checksum(numbers, model) {
-  return numbers.reduce((sum, number) => Math.imul(sum ^ number, 16777619) >>> 0, model) % 2 ** 14;
+  return numbers.reduce((sum, number) => Math.imul(sum ^ number, 16777619) >>> 0, model ^ numbers.length) >>> 18;
 }

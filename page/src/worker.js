@@ -62,9 +62,10 @@ async function replay(request) {
 async function inspect(request) {
   const before = request.ids.slice(-8);
   const alternatives = request.alternatives.map(([id, probability]) => {
-    const ids = id === request.word[0] ? request.word : writer.completed(request.ids, id);
+    const own = id === request.word[0];
+    const { ids, share } = own ? { ids: request.word } : writer.completed(request.ids, id);
     const word = id === text.end ? "" : text.pieces([...before, ...ids]).slice(before.length).join("");
-    return { ids, probability, word, ends: id === text.end };
+    return { ids, probability: own ? request.probability : probability * share, word, ends: id === text.end };
   });
   send(request, "inspected", { alternatives, attention: writer.attention(request.ids, request.opening) });
 }

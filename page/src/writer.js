@@ -36,7 +36,7 @@ export class Writer {
   begin(prompt, sampling, random) {
     const ids = this.text.encode(prompt);
     if (this.text.prefix.length + ids.length >= this.context)
-      throw new Error(`The opening has ${ids.length} tokens, and the model can see ${this.context}. Shorten it.`);
+      throw new Error(`That opening is too long: it has ${ids.length} tokens, and the model can read ${this.context}. Shorten it.`);
     const end = endOf(this.text, prompt, ids);
     const paths = end ? findPaths(this.reader, this.text, end, this.suppressed) : [];
     if (!paths.length) return { ids, blocked: [] };
@@ -88,9 +88,10 @@ export class Writer {
     return rows;
   }
 
-  /** Return a token and the likeliest ones after it, up to the end of the word. */
+  /** Return a token and the likeliest ones after it, up to the end of the word, and how likely those are. */
   completed(ids, id) {
     const word = [id];
+    let share = 1;
     const before = ids.slice(-8);
     const pieces = (more) => this.text.pieces([...before, ...word, ...more], false).slice(before.length);
     const whole = () => /\s$/.test(pieces([]).join(""));
@@ -100,8 +101,9 @@ export class Writer {
       const piece = pieces([next]).at(-1);
       if (next === this.text.end || !/^[\p{L}\p{M}\p{N}']/u.test(piece)) break;
       word.push(next);
+      share *= Math.exp(scores[next]);
     }
-    return word;
+    return { ids: word, share };
   }
 
   scoresAfter(ids) {

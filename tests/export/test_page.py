@@ -41,8 +41,8 @@ def contents(text: str) -> tuple[dict, bytes]:
 def test_the_page_holds_the_model(tiny_run: Path):
     folder = tiny_run / "export/huggingface"
     text = page.page(folder, 'Anne & "Bob" </title>')
-    assert "<title>Anne &amp; &quot;Bob&quot; &lt;/title&gt; tells stories</title>" in text
-    assert not re.search(r"\{\{(policy|style|title|about|settings|model|worker|app)\}\}", text)
+    assert "<title>Anne &amp; &quot;Bob&quot; &lt;/title&gt;: a tiny storyteller</title>" in text
+    assert not re.search(r"\{\{(policy|style|title|about|shape|settings|model|worker|app)\}\}", text)
     header, data = contents(text)
     for name, weight in LlamaFolder.read(folder).weights.items():
         tensor = header["tensors"][name]

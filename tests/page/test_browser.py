@@ -105,7 +105,7 @@ def test_a_seed_is_a_story_and_so_is_a_link(visit: Visit, browser: Any, file: Pa
     visit.page.wait_for_selector("#status:has-text('shows this story again')")
     elsewhere = Visit(browser, visit.page.url)
     assert elsewhere.finished() == shown
-    assert elsewhere.page.text_content("#status") == "A story from a link."
+    assert elsewhere.page.text_content("#status") == "This story was opened from a link."
     assert elsewhere.complaints == []
     broken = Visit(browser, file.as_uri() + "#AAAA")
     broken.page.wait_for_selector("#status:has-text('damaged')")

@@ -79,11 +79,12 @@ def page(source: Path, name: str) -> str:
     content = packed(header, model.weights)
     settings["model"] = zlib.crc32(content)  # so that a link is not read by another model
     values = {
-        "title": html.escape(f"{name} tells stories"),
+        "title": html.escape(f"{name}: a tiny storyteller"),
         "about": html.escape(
-            f"A language model of {model.parameters / 1e6:.3g} million parameters, in this page: "
-            f"{shape.layers} layers, {shape.d_model} wide, {model.vocab_size:,} tokens."
+            f"A very small language model ({model.parameters / 1e6:.3g} million parameters) that makes up "
+            "stories in this page."
         ),
+        "shape": f"{shape.layers} layers, {shape.d_model} wide, {model.vocab_size:,} tokens.",
         "settings": html.escape(json.dumps(settings)),
         "model": base64.b64encode(content).decode(),
     }
