@@ -4,6 +4,7 @@ Shapes: B batch, T positions, V vocabulary.
 """
 
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -66,6 +67,42 @@ class LanguageModel(Protocol):
     def rewind(self, cache: Any, length: int) -> None:
         """Forget all but the first ``length`` ids in the cache."""
         ...
+
+
+@dataclass(frozen=True)
+class Inside:
+    """What a model computes on ids [B, T], layer by layer.
+
+    ``hidden`` [L + 1, B, T, D] are the embeddings and the output of every layer, the last normalised as the head
+    takes it; ``attention`` [L, B, H, T, T] are the weights that each query gives to each key.
+    """
+
+    hidden: "Tensor"
+    attention: "Tensor"
+
+
+class Scorer(Protocol):
+    """What measures a model: whole texts at once, by PyTorch."""
+
+    def logits(self, ids: "Tensor") -> "Tensor":
+        """Map ids [B, T] to float32 logits [B, T, V]; T is at most the context."""
+        ...
+
+    def inside(self, ids: "Tensor") -> Inside:
+        """Return what is computed on ids [B, T] on the way, in float32 on the CPU."""
+        ...
+
+    def head(self) -> "Tensor":
+        """Return the matrix [V, D] that maps the last hidden states to logits, in float32 on the CPU.
+
+        Raises:
+            ModelError: the model has none, or does more than that.
+        """
+        ...
+
+
+class InspectableModel(LanguageModel, Scorer, Protocol):
+    """A language model that shows what it computes; every one that `open_model` opens does."""
 
 
 def leading(ids: Iterable[int], special: Collection[int], begin: int | None, end: int | None) -> list[int]:

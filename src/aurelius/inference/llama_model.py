@@ -11,14 +11,13 @@ from tokenizers import Tokenizer
 from aurelius.config.settings import GenerationSettings as Sampling
 from aurelius.config.settings import ModelSettings
 from aurelius.inference.engine import Cache, Engine
+from aurelius.inference.language_model import Inside, Scorer
 from aurelius.inference.prompt_end import Vocabulary
 from aurelius.model.weight_names import EMBEDDING
 from aurelius.tokenizer.load import check_text
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-Scorer = Callable[["Tensor"], "Tensor"]  # maps ids [B, T] to logits [B, T, V]
 
 
 class LlamaModel:
@@ -46,7 +45,7 @@ class LlamaModel:
             tokenizer: as `aurelius.tokenizer.load` returns it.
             sampling: how it samples by default.
             prefix, end, unknown, suppressed: see `LanguageModel`.
-            load_scorer: loads what computes `logits`; called when they are first needed.
+            load_scorer: loads what measures; called when it is first needed.
         """
         self.name, self.shape, self.sampling = name, shape, sampling
         self.tokenizer = tokenizer
@@ -83,7 +82,15 @@ class LlamaModel:
 
     def logits(self, ids: "Tensor") -> "Tensor":
         """See `LanguageModel`."""
-        return self._scorer(ids)
+        return self._scorer.logits(ids)
+
+    def inside(self, ids: "Tensor") -> Inside:
+        """See `LanguageModel`."""
+        return self._scorer.inside(ids)
+
+    def head(self) -> "Tensor":
+        """See `LanguageModel`."""
+        return self._scorer.head()
 
     def new_cache(self) -> Cache:
         """See `LanguageModel`."""

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from aurelius.errors import ModelError
-from aurelius.inference.language_model import LanguageModel
+from aurelius.inference.language_model import InspectableModel
 from aurelius.inference.run_model import RunModel
 from aurelius.inference.stock_llama import open_stock_llama
 from aurelius.run_paths import named_run
 
 
-def open_model(source: str | Path, device: str = "auto") -> LanguageModel:
+def open_model(source: str | Path, device: str = "auto") -> InspectableModel:
     """Open a run folder, a Hugging Face folder, or ``hf:owner/name``.
 
     A name that is not a path, such as ``nano``, stands for the run ``runs/nano``.
@@ -34,7 +34,7 @@ def open_model(source: str | Path, device: str = "auto") -> LanguageModel:
     raise ModelError(f"{source} {problem}; pass a run folder, a Hugging Face folder, or hf:owner/name")
 
 
-def _transformers_model(source: str, device: str) -> LanguageModel:
+def _transformers_model(source: str, device: str) -> InspectableModel:
     from aurelius.inference.transformers_model import TransformersModel  # it takes seconds to import
 
     return TransformersModel(source, device)

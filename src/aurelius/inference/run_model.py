@@ -4,8 +4,8 @@ from pathlib import Path
 
 from aurelius.config.recipe import Recipe
 from aurelius.errors import ModelError
-from aurelius.inference.language_model import check_special
-from aurelius.inference.llama_model import LlamaModel, Scorer
+from aurelius.inference.language_model import Scorer, check_special
+from aurelius.inference.llama_model import LlamaModel
 from aurelius.model.checkpoint_folder import MODEL, newest_checkpoint
 from aurelius.model.hf_folder import check_weights, read_weights
 from aurelius.model.weight_names import weight_shapes
@@ -36,14 +36,11 @@ class RunModel(LlamaModel):
         check_special([*special.prefix, special.end, special.unknown], vocab_size, str(paths.tokenizer))
 
         def load_scorer() -> Scorer:
-            import torch
-
             from aurelius import device as devices
+            from aurelius.inference.torch_scorer import TorchScorer
             from aurelius.model.checkpoint_folder import load_model
 
-            model = load_model(recipe, checkpoint, devices.pick(device))
-            place = model.model.embed_tokens.weight.device
-            return torch.no_grad()(lambda ids: model(ids.to(place)))
+            return TorchScorer(load_model(recipe, checkpoint, devices.pick(device)))
 
         super().__init__(
             f"{run.resolve().name}, {checkpoint.name}",

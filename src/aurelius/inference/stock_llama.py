@@ -5,8 +5,8 @@ from typing import Any
 
 from aurelius.errors import ModelError, RunError, TokenizerError
 from aurelius.files import read_json
-from aurelius.inference.language_model import check_special, leading
-from aurelius.inference.llama_model import LlamaModel, Scorer
+from aurelius.inference.language_model import Scorer, check_special, leading
+from aurelius.inference.llama_model import LlamaModel
 from aurelius.inference.sampling import sampling_of
 from aurelius.model.hf_folder import LlamaFolder
 
@@ -49,7 +49,7 @@ class StockLlama(LlamaModel):
         def load_scorer() -> Scorer:
             from aurelius.inference.transformers_model import TransformersModel
 
-            return TransformersModel(str(path), device).logits
+            return TransformersModel(str(path), device)
 
         super().__init__(
             str(path),

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from aurelius import device as devices
 from aurelius.errors import HubError, ModelError, first_line, some
-from aurelius.inference.language_model import check_special, leading
+from aurelius.inference.language_model import Inside, check_special, leading
 from aurelius.inference.prompt_end import Vocabulary
 from aurelius.inference.sampling import sampling_of
 from aurelius.tokenizer.load import check_text
@@ -97,6 +97,32 @@ class TransformersModel:
     def logits(self, ids: Tensor) -> Tensor:
         """See `LanguageModel`."""
         return self.model(input_ids=ids.to(self.device), use_cache=False).logits.float()
+
+    @torch.no_grad()
+    def inside(self, ids: Tensor) -> Inside:
+        """See `LanguageModel`."""
+        before = self.model.config._attn_implementation
+        self.model.set_attn_implementation("eager")  # others do not keep the weights
+        try:
+            found = self.model(
+                input_ids=ids.to(self.device),
+                use_cache=False,
+                output_hidden_states=True,
+                output_attentions=True,
+            )
+        finally:
+            self.model.set_attn_implementation(before)
+        hidden, attention = torch.stack(found.hidden_states), torch.stack(found.attentions)
+        return Inside(hidden.float().cpu(), attention.float().cpu())
+
+    def head(self) -> Tensor:
+        """See `LanguageModel`."""
+        layer = self.model.get_output_embeddings()
+        if layer is None or getattr(layer, "bias", None) is not None:
+            raise ModelError(
+                f"{self.name} has a head that is not a single matrix, so it has no such spectrum"
+            )
+        return layer.weight.detach().float().cpu()
 
     def new_cache(self) -> Any:
         """See `LanguageModel`."""

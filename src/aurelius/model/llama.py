@@ -48,15 +48,20 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(shape.d_model, shape.kv_heads * shape.head_dim, bias=False)
         self.o_proj = nn.Linear(shape.heads * shape.head_dim, shape.d_model, bias=False)
 
-    def forward(self, x: Tensor, rope: Tensor, mask: Mask) -> Tensor:
-        """Map [B, T, D] to [B, T, D]."""
+    def projections(self, x: Tensor, rope: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries [B, H, T, E] and keys [B, K, T, E], both turned, and values of [B, T, D]."""
         B, T, _ = x.shape
         # One product instead of three; concatenating the weights costs next to nothing.
         qkv = F.linear(x, torch.cat((self.q_proj.weight, self.k_proj.weight, self.v_proj.weight)))
         qk, v = qkv.view(B, T, -1, self.head_dim).split((self.heads + self.kv_heads, self.kv_heads), 2)
         # Rotated before the transposition, so that the output of attention needs no copy.
         q, k = rotate(qk, rope).split((self.heads, self.kv_heads), 2)
-        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # [B, H or K, T, E]
+        return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+
+    def forward(self, x: Tensor, rope: Tensor, mask: Mask) -> Tensor:
+        """Map [B, T, D] to [B, T, D]."""
+        B, T, _ = x.shape
+        q, k, v = self.projections(x, rope)
         if isinstance(mask, BlockMask):
             y = flex_attention(q, k, v, block_mask=mask, enable_gqa=True)
         else:
