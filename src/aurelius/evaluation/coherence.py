@@ -81,7 +81,7 @@ def questions(documents: Sequence[str], count: int, seed: int = 0) -> list[Quest
                     by_name[name].append(_Sentence(number, text, names))
     random = np.random.default_rng(seed)
     made = []
-    for number in random.permutation(len(documents)):
+    for number in map(int, random.permutation(len(documents))):
         if question := _ask(documents[number], number, spans[number], known[number], by_name, random):
             made.append(question)
         if len(made) == count:
