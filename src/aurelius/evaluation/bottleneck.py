@@ -1,9 +1,9 @@
 """The softmax bottleneck: does the head have more to say than hidden states of this width can express?
 
-Source: Godey, de la Clergerie and Sagot 2024 (arXiv 2404.07647), after Yang et al. 2018 (arXiv 1711.03953). The
-logits of any number of contexts are hidden states times the head, so their rank is at most the width. Four
-views of that: how evenly the singular values of the head and of the logits are spread, whether hidden states
-point the same way (anisotropy), and what the loss would be with a head of lower rank.
+Source: Godey, de la Clergerie and Sagot 2024 (arXiv 2404.07647), after Yang et al. 2018 (arXiv 1711.03953).
+The logits of any number of contexts are hidden states times the head, so their rank is at most the width.
+Four views of that: how evenly the singular values of the head and of the logits are spread, whether hidden
+states point the same way (anisotropy), and what the loss would be with a head of lower rank.
 """
 
 from collections.abc import Sequence

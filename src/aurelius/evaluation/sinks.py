@@ -29,8 +29,8 @@ class Sinks:
         contexts: how many were looked at.
         length: of each, in tokens.
         names: of the first positions [K]: the tokens of the prefix, and "first token" of the text.
-        attention: what a head gives to each of them, and to all others [K + 1, L, H]; by queries after them, so
-            that the shares of a head add up to 1.
+        attention: what a head gives to each of them, and to all others [K + 1, L, H]; by queries after
+            them, so that the shares of a head add up to 1.
         metric: Gu's sink metric of each [K].
         norms: the mean length of the hidden state that enters each layer, at each of them and at all others
             [K + 1, L].

@@ -73,8 +73,8 @@ class LanguageModel(Protocol):
 class Inside:
     """What a model computes on ids [B, T], layer by layer.
 
-    ``hidden`` [L + 1, B, T, D] are the embeddings and the output of every layer, the last normalised as the head
-    takes it; ``attention`` [L, B, H, T, T] are the weights that each query gives to each key.
+    ``hidden`` [L + 1, B, T, D] are the embeddings and the output of every layer, the last one normalised for
+    the head; ``attention`` [L, B, H, T, T] are the weights that each query gives to each key.
     """
 
     hidden: "Tensor"
