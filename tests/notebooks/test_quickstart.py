@@ -23,7 +23,7 @@ def test_it_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     pictures = [output for output in outputs if "image/png" in output.get("data", {})]
     assert len(pictures) == 1
     page = outputs[-1]["data"]["text/html"]
-    assert "srcdoc" in page and "tells stories" in page
+    assert "srcdoc" in page and "a tiny storyteller" in page
     # Without ipywidgets, progress is shown in lines.
     progress = "".join(output["data"].get("text/plain", "") for output in outputs if "data" in output)
     assert "training: " in progress and "tokens/s" in progress and "\r" not in progress

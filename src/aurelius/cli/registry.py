@@ -19,6 +19,7 @@ MODULES = (
     "publish",
     "import_model",
     "watch",
+    "report",
     "compare",
     "study",
     "runs",

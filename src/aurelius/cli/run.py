@@ -23,6 +23,7 @@ def bring_up_to_date(options: argparse.Namespace, until: str) -> Path:
     started = time.monotonic()
     to = [name.strip() for name in getattr(options, "to", "").split(",") if name]
     result = run(**common.run_options(options), until=until, to=to, progress=common.reporter(options))
+    more = _after_run(result.folder, options) if options.command == "run" else []
     seconds = time.monotonic() - started
     if options.json:
         if not getattr(options, "check", False):  # which prints the whole result
@@ -32,7 +33,7 @@ def bring_up_to_date(options: argparse.Namespace, until: str) -> Path:
     if not result.done:
         print(f"nothing to do: {result.folder} is up to date ({taken})")
     if until in ("export", "evaluation"):
-        _print_summary(result.folder, exported=until == "export")
+        _print_summary(result.folder, until == "export", more)
     elif result.done:
         print(f"{result.folder / until} is done ({taken})")
     return result.folder
@@ -50,7 +51,15 @@ def _summary(result: "RunFolder", seconds: float, until: str) -> dict[str, Any]:
     return summary
 
 
-def _print_summary(folder: Path, exported: bool) -> None:
+def _after_run(run: Path, options: argparse.Namespace) -> list[tuple[str, str]]:
+    """Let commands that want to add something to every run do so; return lines for the summary."""
+    from aurelius.cli.registry import commands
+
+    device, progress = getattr(options, "device", "auto"), common.reporter(options)
+    return [each.after_run(run, device, progress) for each in commands() if each.after_run]
+
+
+def _print_summary(folder: Path, exported: bool, more: list[tuple[str, str]]) -> None:
     from aurelius.pipeline.outlook import outlook
     from aurelius.pipeline.run_folder import RunFolder
 
@@ -65,6 +74,8 @@ def _print_summary(folder: Path, exported: bool) -> None:
     print(f"parameters      {report['parameters']:,}, trained on {report['trained']['tokens']:,} tokens")
     print(f"run             {folder}")
     print(f"figures         {run.report_file}")
+    for heading, text in more:
+        print(f"{heading:16}{text}")
     if exported:
         print(f"model           {run.huggingface}")
     for heading, text in outlook(run):

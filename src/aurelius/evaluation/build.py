@@ -1,10 +1,11 @@
 """Stage 5: how good the trained model is on stories it has not seen."""
 
+import math
 from pathlib import Path
 
 from aurelius.config.recipe import Recipe
 from aurelius.data.stories import read_stories
-from aurelius.evaluation.likelihood import measure
+from aurelius.evaluation.likelihood import score
 from aurelius.evaluation.packed import measure_packed
 from aurelius.files import write_json
 from aurelius.inference.generate import generate
@@ -33,6 +34,7 @@ def build(recipe: Recipe, run: Path, out: Path, *, device: str = "auto", progres
     paths = RunPaths(run)
     documents = read_stories(paths.corpus, "valid")
     documents = documents[: recipe.evaluation.stories or None]
+    scores = score(model, documents, progress)
     packed = measure_packed(model, documents, progress)
     state = read_state(newest_checkpoint(paths.training))
     report = {
@@ -40,7 +42,9 @@ def build(recipe: Recipe, run: Path, out: Path, *, device: str = "auto", progres
         "parameters": model.parameters,
         "trained": {k: state[k] for k in ("step", "tokens", "epoch", "seconds", "device", "threads")},
         "documents": "the run's own held-out stories, cleaned (corpus/valid.parquet)",
-        "documentwise": measure(model, documents, progress).as_json(),
+        "documentwise": scores.likelihood().as_json(),
+        "by_position": [each.as_json() for each in scores.stretches],
+        "by_story": (scores.text / scores.sizes / math.log(2)).round(4).tolist(),
         "packed": packed.as_json() if packed else None,
         "samples": [
             {"prompt": p, "seed": 0, "text": generate(model, p, seed=0).finish().text} for p in PROMPTS

@@ -1,9 +1,13 @@
-"""Does a model know how a story goes on? Its true next sentence among sentences of other stories.
+"""Does a model know how a story goes on? Questions with one right answer, made of held-out stories.
 
-The others come from stories that share a name with this one, and mention nobody that this story has not
-mentioned, so that names do not give the answer away. The model's answer is the sentence with the fewest nats
-per byte after the story so far; chance is 1 in 5, and a unigram model of words shows how much is due to
-frequent words alone.
+- *sentence*: the true next sentence among those of other stories. They come from stories that share a name
+  with this one and mention nobody that it has not mentioned, so that names do not give the answer away. The
+  model's answer is the one with the fewest nats per byte after the story so far; chance is 1 in 5.
+- *name*: who is mentioned again, among somebody else in the story, if there is anybody, and names of other
+  stories, drawn by how often they occur; chance is 1 in 5.
+- *pronoun*: he or she (himself or herself), after the first sentences; chance is 1 in 2.
+
+What word frequencies alone would answer stands beside each: a unigram model of the same documents.
 """
 
 import math
@@ -16,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from aurelius.errors import CorpusError
+from aurelius.evaluation.copies import WORD
 from aurelius.evaluation.intervals import Share
 from aurelius.evaluation.likelihood import score
 from aurelius.inference.language_model import LanguageModel
@@ -23,37 +28,34 @@ from aurelius.progress import SILENT, Progress
 
 CHOICES = 5
 LEAST_BEFORE = 3  # sentences of the story so far
+LEAST_STORIES = 3  # with a name: others are rather words that happen to be capitalised
 SHORTEST, LONGEST = 4, 30  # words of a sentence to choose
 SENTENCE = re.compile(r"\S.*?(?:[.!?…]+[\"'”’)]*(?=\s|$)|$)", re.DOTALL)
 NAME = re.compile(r"(?<=[a-z,] )[A-Z][a-z]+\b")  # capitalised, though no sentence begins there
 CAPITALISED = re.compile(r"\b[A-Z][a-z]+\b")
-WORD = re.compile(r"\w+(?:['’]\w+)*")
+PRONOUN = re.compile(r"\b(he|she|himself|herself)\b(\W*)", re.IGNORECASE)
+OTHER = {"he": "she", "she": "he", "himself": "herself", "herself": "himself"}
 
 
 @dataclass(frozen=True)
 class Question:
-    """A story so far, and the sentences to choose from; the first is the true one."""
+    """A story so far, and how it may go on; the first choice is the true one."""
 
     story: str
     choices: list[str]
 
 
 @dataclass(frozen=True)
-class Coherence:
-    """Right answers of a model, and of word frequencies alone, to the same questions."""
+class Answers:
+    """Right answers of a model, of word frequencies alone, and the share that guessing would get."""
 
     model: Share
     unigram: Share
-    seed: int
+    chance: float
 
     def as_json(self) -> dict[str, Any]:
-        """Return the shares, and that of guessing."""
-        return {
-            "right": self.model.as_json(),
-            "unigram": self.unigram.as_json(),
-            "chance": 1 / CHOICES,
-            "seed": self.seed,
-        }
+        """Return the shares."""
+        return {"right": self.model.as_json(), "unigram": self.unigram.as_json(), "chance": self.chance}
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,8 @@ class _Sentence:
     names: frozenset[str]
 
 
-def questions(documents: Sequence[str], count: int, seed: int = 0) -> list[Question]:
-    """Make at most ``count`` questions, no two of them about the same story.
-
-    Raises:
-        CorpusError: no question can be made: too few stories share a name.
-    """
+def sentence_questions(documents: Sequence[str], count: int, seed: int = 0) -> list[Question]:
+    """Ask for the next sentence of at most ``count`` stories."""
     spans = [list(SENTENCE.finditer(text)) for text in documents]
     known = [frozenset(NAME.findall(text)) for text in documents]
     by_name: dict[str, list[_Sentence]] = defaultdict(list)
@@ -86,11 +84,6 @@ def questions(documents: Sequence[str], count: int, seed: int = 0) -> list[Quest
             made.append(question)
         if len(made) == count:
             break
-    if not made:
-        raise CorpusError(
-            f"no question about the next sentence can be made of {len(documents):,} documents: too few of "
-            "them share a name"
-        )
     return made
 
 
@@ -130,6 +123,91 @@ def _ask(
     return None
 
 
+def name_questions(documents: Sequence[str], count: int, seed: int = 0) -> list[Question]:
+    """Ask who is mentioned again in at most ``count`` stories."""
+    random = np.random.default_rng(seed)
+    known = [sorted(set(NAME.findall(text))) for text in documents]
+    stories_with = Counter(name for names in known for name in names)
+    frequent = [name for name, stories in stories_with.items() if stories >= LEAST_STORIES]
+    made = []
+    for number in map(int, random.permutation(len(documents))):
+        document, mine = documents[number], [name for name in known[number] if name in frequent]
+        strangers = [name for name in frequent if name not in document]
+        again = [
+            (name, found)
+            for name in mine
+            for found in list(re.finditer(rf"\b{name}\b(\W*)", document))[1:]
+            if len(SENTENCE.findall(document[: found.start()])) >= LEAST_BEFORE
+        ]
+        if again and len(strangers) >= CHOICES - 1:
+            name, found = again[random.choice(len(again))]
+            so_far = document[: found.start()]
+            others = [other for other in mine if other != name and other in so_far][:1]
+            weights = np.array([stories_with[each] for each in strangers], float)
+            wanted = CHOICES - 1 - len(others)
+            others += list(random.choice(strangers, wanted, replace=False, p=weights / weights.sum()))
+            made.append(Question(so_far, [each + found[1] for each in (name, *others)]))
+        if len(made) == count:
+            break
+    return made
+
+
+def pronoun_questions(documents: Sequence[str], count: int, seed: int = 0) -> list[Question]:
+    """Ask for he or she in at most ``count`` stories."""
+    random = np.random.default_rng(seed)
+    made = []
+    for number in map(int, random.permutation(len(documents))):
+        document = documents[number]
+        places = [
+            found
+            for found in PRONOUN.finditer(document)
+            if len(SENTENCE.findall(document[: found.start()])) >= LEAST_BEFORE
+        ]
+        if places:
+            found = places[random.choice(len(places))]
+            other = OTHER[found[1].lower()]
+            other = other.capitalize() if found[1][0].isupper() else other
+            made.append(Question(document[: found.start()], [found.group(), other + found[2]]))
+        if len(made) == count:
+            break
+    return made
+
+
+def answer(
+    model: LanguageModel,
+    questions: Sequence[Question],
+    frequent: Counter[str],
+    per_byte: bool,
+    progress: Progress = SILENT,
+) -> Answers | None:
+    """Let a model, and the frequencies of words, choose; None without questions.
+
+    Args:
+        model: chooses what it gives the highest probability after the story so far.
+        questions: with equally many choices each.
+        frequent: the words of the documents.
+        per_byte: whether nats are divided by the bytes of a choice, since the choices differ in length.
+        progress: reports the texts scored.
+    """
+    if not questions:
+        return None
+    choices = len(questions[0].choices)
+    texts = [text for each in questions for text in (each.story, *(each.story + c for c in each.choices))]
+    nats = score(model, texts, progress).text.reshape(len(questions), 1 + choices)
+    sizes = np.array([[len(choice.encode()) if per_byte else 1 for choice in q.choices] for q in questions])
+    right = ((nats[:, 1:] - nats[:, :1]) / sizes).argmin(1) == 0
+    total = frequent.total()
+
+    def unigram(text: str) -> float:
+        words = WORD.findall(text.lower()) or [""]
+        nats = -sum(math.log(frequent.get(word, 0.5) / total) for word in words)
+        return nats / len(text.encode()) if per_byte else nats
+
+    guessed = [int(np.argmin([unigram(choice) for choice in each.choices])) == 0 for each in questions]
+    count = len(questions)
+    return Answers(Share(int(right.sum()), count), Share(sum(guessed), count), 1 / choices)
+
+
 def measure_coherence(
     model: LanguageModel,
     documents: Sequence[str],
@@ -137,23 +215,22 @@ def measure_coherence(
     count: int = 200,
     seed: int = 0,
     progress: Progress = SILENT,
-) -> Coherence:
-    """Ask a model for the next sentence of ``count`` stories.
+) -> dict[str, Answers]:
+    """Ask a model ``count`` questions of each kind: sentence, name, pronoun.
 
     Raises:
-        CorpusError: no question can be made.
+        CorpusError: no question can be made of the documents.
     """
-    asked = questions(documents, count, seed)
-    texts = [text for each in asked for text in (each.story, *(each.story + c for c in each.choices))]
-    nats = score(model, texts, progress).text.reshape(len(asked), 1 + CHOICES)
-    sizes = np.array([[len(choice.encode()) for choice in each.choices] for each in asked])
-    right = ((nats[:, 1:] - nats[:, :1]) / sizes).argmin(1) == 0
     frequent = Counter(word for text in documents for word in WORD.findall(text.lower()))
-    total = frequent.total()
-
-    def unigram(sentence: str) -> float:
-        words = WORD.findall(sentence.lower()) or [""]
-        return -sum(math.log(frequent.get(w, 0.5) / total) for w in words) / len(sentence.encode())
-
-    guessed = [int(np.argmin([unigram(choice) for choice in each.choices])) == 0 for each in asked]
-    return Coherence(Share(int(right.sum()), len(asked)), Share(sum(guessed), len(asked)), seed)
+    asked = {
+        "sentence": answer(model, sentence_questions(documents, count, seed), frequent, True, progress),
+        "name": answer(model, name_questions(documents, count, seed), frequent, False, progress),
+        "pronoun": answer(model, pronoun_questions(documents, count, seed), frequent, False, progress),
+    }
+    found = {kind: answers for kind, answers in asked.items() if answers}
+    if not found:
+        raise CorpusError(
+            f"no question about the stories can be made of {len(documents):,} documents: they have too few "
+            "sentences, or nobody in them has a name"
+        )
+    return found

@@ -23,6 +23,7 @@ from aurelius.special_tokens import IGNORE_INDEX
 
 BATCH_TOKENS = 8192
 BATCH_LOGITS = 1 << 26  # float32 values, 256 MiB
+STRETCHES = (0, 4, 16, 64, 128, 256, 512, 1024)  # where each begins, in tokens of the text
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,25 @@ class Likelihood:
 
 
 @dataclass(frozen=True)
+class Stretch:
+    """The tokens of all documents from position ``first`` on, to the next stretch: nats, and bytes."""
+
+    first: int
+    tokens: int
+    nats: float
+    bytes: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the figures."""
+        return {
+            "first_token": self.first,
+            "tokens": self.tokens,
+            "bits_per_byte": round(self.nats / self.bytes / math.log(2), 4) if self.bytes else None,
+            "nats_per_token": round(self.nats / self.tokens, 4),
+        }
+
+
+@dataclass(frozen=True)
 class Scores:
     """What a model gave each of N documents.
 
@@ -59,6 +79,7 @@ class Scores:
     sizes: NDArray[np.float64]
     tokens: int
     unknown: int  # documents with something that the vocabulary cannot spell
+    stretches: list[Stretch]  # the texts by position, end tokens left out
 
     @property
     def total(self) -> NDArray[np.float64]:
@@ -84,11 +105,15 @@ class Scores:
 
 @dataclass(frozen=True)
 class Window:
-    """Part of one document: inputs and, of the same length, targets; IGNORE_INDEX is not scored."""
+    """Part of one document: inputs and, of the same length, targets; IGNORE_INDEX is not scored.
+
+    ``first`` is the position in the document of the first id that is scored.
+    """
 
     document: int
     inputs: list[int]
     targets: list[int]
+    first: int
 
 
 def measure(model: LanguageModel, documents: Sequence[str], progress: Progress = SILENT) -> Likelihood:
@@ -112,14 +137,17 @@ def score(model: LanguageModel, documents: Sequence[str], progress: Progress = S
     text, end = np.zeros(len(documents)), np.zeros(len(documents))
     tokens = unknown = 0
     windows: list[Window] = []
+    counts, nats_in, bytes_in = np.zeros((3, len(STRETCHES)))
     for number, document in enumerate(documents):
         ids = model.encode(document)
+        _add_lengths(model, ids, sizes[number], counts, bytes_in)
         unknown += model.unknown is not None and model.unknown in ids
         if model.end is not None:
             ids = [*ids, model.end]
         tokens += len(ids)
         if not model.prefix and ids:
             text[number] += math.log(model.vocab_size)  # nothing to predict the first token from
+            nats_in[0] += math.log(model.vocab_size)
         windows += split_windows(number, ids, model.prefix, model.context)
     windows.sort(key=lambda window: len(window.inputs))
     batch_tokens = min(BATCH_TOKENS, BATCH_LOGITS // model.vocab_size)
@@ -133,8 +161,38 @@ def score(model: LanguageModel, documents: Sequence[str], progress: Progress = S
                 scores = row[: len(ends)]
                 end[window.document] += scores[ends].sum()
                 text[window.document] += scores.sum() - scores[ends].sum()
+                ignored = sum(t == IGNORE_INDEX for t in window.targets)  # at the beginning
+                at = window.first + np.arange(len(ends) - ignored)
+                np.add.at(nats_in, _stretch(at), np.where(ends, 0, scores)[ignored:])
             task.advance(count)
-    return Scores(text, end, sizes, tokens, int(unknown))
+    stretches = [
+        Stretch(first, int(count), float(nats), float(size))
+        for first, count, nats, size in zip(STRETCHES, counts, nats_in, bytes_in, strict=True)
+        if count
+    ]
+    return Scores(text, end, sizes, tokens, int(unknown), stretches)
+
+
+def _stretch(positions: NDArray[np.integer]) -> NDArray[np.integer]:
+    return np.searchsorted(STRETCHES, positions, side="right") - 1
+
+
+def _add_lengths(
+    model: LanguageModel,
+    ids: list[int],
+    size: float,
+    counts: NDArray[np.float64],
+    bytes_in: NDArray[np.float64],
+) -> None:
+    """Add a document's tokens and bytes to those of each stretch.
+
+    Decoding a part may lose the space before it, so the bytes are scaled to the document's.
+    """
+    parts = [ids[first:last] for first, last in zip(STRETCHES, [*STRETCHES[1:], len(ids)], strict=True)]
+    parts = [part for part in parts if part]
+    lengths = np.array([len(model.decode(part).encode()) for part in parts], float)
+    counts[: len(parts)] += [len(part) for part in parts]
+    bytes_in[: len(parts)] += lengths * (size / max(lengths.sum(), 1))
 
 
 def split_windows(document: int, ids: list[int], prefix: list[int], context: int) -> list[Window]:
@@ -149,7 +207,7 @@ def split_windows(document: int, ids: list[int], prefix: list[int], context: int
         sequence = prefix + piece
         first = len(prefix) + scored - begin  # position in the sequence of the first id to score
         targets = [IGNORE_INDEX] * (first - 1) + sequence[first:]
-        windows.append(Window(document, sequence[:-1], targets))
+        windows.append(Window(document, sequence[:-1], targets, scored))
         scored = begin + len(piece)
         begin += width // 2
     return windows

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,11 @@ from huggingface_hub import EvalResult, ModelCardData
 from tokenizers import Tokenizer
 
 from aurelius.config.recipe import Recipe
+from aurelius.corpus.likeness import LOOKED_AT, on_scale
+from aurelius.data.stories import StoryFile
+from aurelius.evaluation import scale
 from aurelius.export import spm
+from aurelius.export.learning_curve import PICTURE, points, table
 from aurelius.export.registry import targets
 from aurelius.export.render import render
 from aurelius.files import read_json
@@ -21,9 +26,12 @@ if TYPE_CHECKING:
     from aurelius.parity.compare import Comparison
 
 IN_SNIPPETS = ("do_sample", "temperature", "min_p")
-CURVE_POINTS = 12
 LICENCES = {"roneneldan/TinyStories": "CDLA-Sharing-1.0"}  # of corpora, by their name on the hub
 STORYTELLER = "made up by Aurelius's own storyteller, no third-party text"
+SINK = (
+    "Every text begins with `<sink> <s>`, which the tokenizer adds: `<sink>` is an empty token for attention "
+    "heads that find nothing else to attend to."
+)
 UNSTATED = "licence not stated"
 
 
@@ -79,7 +87,7 @@ def card(
         "prompt": json.dumps(prompt),
         "prompt_with_space": json.dumps(prompt + " "),
         "prompt_for_completion": json.dumps(f"<s>{prompt} "),
-        "samples": "\n\n".join("> " + sample["text"].replace("\n", "\n> ") for sample in report["samples"]),
+        "samples": "\n\n".join(quoted(sample["text"]) for sample in report["samples"]),
         "sampling": ", ".join(f"{name}={sampling[name]}" for name in IN_SNIPPETS if name in sampling),
         "javascript_sampling": f"do_sample: true, temperature: {sampling['temperature']}"
         if sampling["do_sample"]
@@ -87,7 +95,11 @@ def card(
         "temperature": sampling.get("temperature", 0),
         "max_new_tokens": recipe.generation.max_new_tokens or shape.context * 3 // 4,  # the prompt needs room
         "conversion": conversion(tokenizers.load(paths.tokenizer_file)),
-        "curve": curve(paths.metrics_file),
+        "curve": table(paths.training),
+        "picture": PICTURE if len(points(paths.training)) > 1 else "",
+        "story": quoted(report["samples"][min(1, len(report["samples"]) - 1)]["text"]),
+        "quality": quality(recipe, paths, figures),
+        "sink": "" if special.lead == special.begin else SINK,
         "decisions": decisions(recipe),
     }
     # Without an unknown token, the end token pads, and fine-tuning masks it.
@@ -185,15 +197,21 @@ def packed(figures: dict[str, Any] | None) -> str:
     return f"{plain:.4f} nats per token ({with_begin:.4f} with `<s>` as a target)"
 
 
-def curve(metrics: Path) -> str:
-    """Return the learning curve, bits per byte on held-out blocks, as a table of a dozen points."""
-    lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
-    points = [line for line in lines if "valid_bits_per_byte" in line]
-    if not points:
-        return "Not measured during this training."
-    chosen = sorted({round(n * (len(points) - 1) / (CURVE_POINTS - 1)) for n in range(CURVE_POINTS)})
-    rows = [f"| {points[n]['tokens']:,} | {points[n]['valid_bits_per_byte']:.4f} |" for n in chosen]
-    return "\n".join(["| tokens | bits per byte |", "|---:|---:|", *rows])
+def quoted(text: str) -> str:
+    """Write a text as a quotation."""
+    return "> " + text.replace("\n", "\n> ")
+
+
+def quality(recipe: Recipe, paths: RunPaths, figures: Mapping[str, Any]) -> str:
+    """Say what the model's figure is worth, if its stories are like those of the scale."""
+    texts = islice(StoryFile(paths.corpus, "valid"), LOOKED_AT)
+    if not on_scale(recipe.corpus.source, texts):
+        return ""
+    bits = figures["bits_per_byte_text"]
+    return (
+        f"It writes {scale.in_words(bits)}. On new stories it needs {bits:.3f} bits per byte of text, which "
+        f"puts it {scale.place(bits)}."
+    )
 
 
 def decisions(recipe: Recipe) -> str:

@@ -9,6 +9,7 @@ from tokenizers import Tokenizer
 from aurelius.config.recipe import Recipe
 from aurelius.export import spm
 from aurelius.export.card import card
+from aurelius.export.learning_curve import PICTURE, picture
 from aurelius.files import write_bytes, write_json
 from aurelius.model.checkpoint_folder import newest_checkpoint
 from aurelius.run_paths import RunPaths
@@ -34,6 +35,8 @@ def write(recipe: Recipe, run: Path, out: Path) -> None:
     write_json(out / "config.json", config(recipe, special))
     write_json(out / "generation_config.json", generation_config(recipe, special))
     write_json(out / "tokenizer_config.json", tokenizer_config(recipe, special, tokenizer))
+    if drawn := picture(paths.training):
+        write_bytes(out / PICTURE, drawn)
     write_card(recipe, run, out)
 
 

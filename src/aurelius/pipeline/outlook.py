@@ -3,24 +3,11 @@
 from collections.abc import Iterable
 
 from aurelius.config.auto import expected
+from aurelius.corpus.likeness import LOOKED_AT, on_scale
 from aurelius.data.stories import read_stories
 from aurelius.errors import suggest
-from aurelius.pipeline.auto import LOOKED_AT, like_tinystories
+from aurelius.evaluation.scale import in_words
 from aurelius.pipeline.run_folder import RunFolder
-
-# Bits per byte of text alone on TinyStories, and what models with more of them write.
-WORDS = (
-    (1.10, "words and pieces of sentences"),
-    (0.92, "sentences, but hardly a story"),
-    (0.80, "sentences that follow each other, in a story that loses its thread"),
-    (0.70, "simple stories with slips"),
-)
-BEST = "stories that mostly hold together"
-
-
-def in_words(bits_per_byte: float) -> str:
-    """Say what a model with so many bits per byte on TinyStories writes."""
-    return next((words for least, words in WORDS if bits_per_byte >= least), BEST)
 
 
 def outlook(run: RunFolder) -> Iterable[tuple[str, str]]:
@@ -33,7 +20,7 @@ def outlook(run: RunFolder) -> Iterable[tuple[str, str]]:
     texts = read_stories(run.corpus, "valid")[:LOOKED_AT]
     minutes = recipe.training.minutes or max(1, round(trained["seconds"] / 60))
     more = suggest("run", run.folder, "--more-minutes", f"{minutes:g}")
-    if recipe.corpus.source != "storyteller" and like_tinystories(texts):
+    if on_scale(recipe.corpus.source, texts):
         yield "it writes", in_words(figures["bits_per_byte_text"])
         megabytes = trained["tokens"] * figures["bytes"] / figures["tokens"] / 1e6
         unique = megabytes / max(trained["epoch"], 1e-9)

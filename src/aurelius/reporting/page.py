@@ -1,20 +1,14 @@
 """A comparison as one HTML page: no scripts, no network, its figure inside."""
 
-from importlib.resources import files
-
-import jinja2
-
 from aurelius.figures import new_figure, to_svg
 from aurelius.reporting.compare import Comparison
+from aurelius.reporting.environment import render
 
 
 def page(comparison: Comparison) -> str:
     """Return the page."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.filters["signed"] = lambda value: f"{value:+.4f}".replace("-", "−")
-    template = files("aurelius.reporting").joinpath("compare.html.jinja").read_text(encoding="utf-8")
     pairs = list(zip(comparison.sides[1:], comparison.differences, strict=True))
-    return environment.from_string(template).render(found=comparison, pairs=pairs, curves=_curves(comparison))
+    return render("compare.html.jinja", found=comparison, pairs=pairs, curves=_curves(comparison))
 
 
 def _curves(comparison: Comparison) -> str:

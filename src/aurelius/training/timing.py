@@ -15,8 +15,11 @@ from aurelius.training.trainer import Trainer, micro_batches
 
 WARMUP_STEPS, TIMED_STEPS = 4, 8
 LEAST_SHARE = 0.1  # of the budget for training, however long the rest takes
-FINISHING = 6.0  # seconds of loading the model, telling stories and exporting
-EVALUATION_COST = 1.5  # a held-out token is scored twice, without gradients, in shorter batches
+FINISHING = 9.0  # seconds of loading the model, telling stories, exporting and drawing the report
+SCORING_COST = 0.75  # of a held-out token, without gradients, in shorter batches
+EVALUATIONS = 2  # of each: by itself, and packed
+REPORTED = 100_000  # held-out tokens that the report's instruments score
+COPYING = 0.6e-6  # seconds per training token of looking for copies in the model's stories
 
 
 @dataclass(frozen=True)
@@ -67,10 +70,12 @@ def plan(
 
 
 def _after_training(recipe: Recipe, tokens: Path, per_token: float) -> float:
-    """Estimate the seconds of evaluation and export, given those of training on a token."""
+    """Estimate the seconds of evaluation, export and report, given those of training on a token."""
     held_out = TokenStore.open(tokens, "valid")
     share = min(1.0, (recipe.evaluation.stories or len(held_out)) / max(1, len(held_out)))
-    return FINISHING + EVALUATION_COST * share * len(held_out.ids) * per_token
+    scored = EVALUATIONS * share * len(held_out.ids) + REPORTED
+    copying = COPYING * len(TokenStore.open(tokens, "train").ids)
+    return FINISHING + SCORING_COST * scored * per_token + copying
 
 
 def seconds_per_step(recipe: Recipe, device: str = "auto") -> float:

@@ -1,0 +1,91 @@
+"""The instruments by name; to add one, write its module and add it here."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aurelius.errors import CorpusError
+from aurelius.evaluation.bottleneck import measure_bottleneck
+from aurelius.evaluation.coherence import measure_coherence
+from aurelius.evaluation.novelty import measure_novelty
+from aurelius.evaluation.pairs import Paradigm, Style, measure_pairs
+from aurelius.evaluation.sinks import measure_sinks
+from aurelius.inference.language_model import InspectableModel
+from aurelius.progress import SILENT, Progress
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model, and what it is measured on.
+
+    Attributes:
+        model: what is measured.
+        documents: held-out stories, in a mixed order.
+        trained_on: returns the training stories; None if they are not known.
+        paradigms: minimal pairs.
+        style: how these are presented.
+        full: as many examples as make a figure for a table, instead of a quick look.
+        progress: reports the work.
+    """
+
+    model: InspectableModel
+    documents: Sequence[str]
+    trained_on: Callable[[], Iterable[str]] | None = None
+    paradigms: Sequence[Paradigm] = field(default=())
+    style: Style = "sentence"
+    full: bool = True
+    progress: Progress = SILENT
+
+
+def _pairs(subject: Subject) -> dict[str, Any]:
+    paradigms = subject.paradigms
+    if not subject.full:
+        paradigms = [Paradigm(each.name, each.pairs[:100]) for each in paradigms]
+    return measure_pairs(subject.model, paradigms, subject.style, subject.progress).as_json()
+
+
+def _coherence(subject: Subject) -> dict[str, Any]:
+    count = 400 if subject.full else 50
+    found = measure_coherence(subject.model, subject.documents, count=count, progress=subject.progress)
+    return {"seed": 0} | {kind: answers.as_json() for kind, answers in found.items()}
+
+
+def _novelty(subject: Subject) -> dict[str, Any]:
+    if subject.trained_on is None:
+        raise CorpusError("novelty needs the stories that the model was trained on: add --trained-on SOURCE")
+    count = 500 if subject.full else 32
+    found = measure_novelty(
+        subject.model, subject.documents, subject.trained_on(), count=count, progress=subject.progress
+    )
+    return found.as_json()
+
+
+def _bottleneck(subject: Subject) -> dict[str, Any]:
+    count = 64 if subject.full else 16
+    return measure_bottleneck(
+        subject.model, subject.documents, count=count, progress=subject.progress
+    ).as_json()
+
+
+def _sinks(subject: Subject) -> dict[str, Any]:
+    count = 128 if subject.full else 32
+    return measure_sinks(subject.model, subject.documents, count=count, progress=subject.progress).as_json()
+
+
+INSTRUMENTS: dict[str, Callable[[Subject], dict[str, Any]]] = {
+    "pairs": _pairs,
+    "coherence": _coherence,
+    "novelty": _novelty,
+    "bottleneck": _bottleneck,
+    "sinks": _sinks,
+}
+
+
+def examine(subject: Subject, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return the figures of the named instruments.
+
+    Raises:
+        CorpusError: the documents do not allow one of them, or it lacks what it measures on.
+        ModelError: the model does not show what one of them looks at.
+    """
+    return {name: INSTRUMENTS[name](subject) for name in names}

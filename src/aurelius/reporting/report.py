@@ -1,0 +1,145 @@
+"""The report of a run: everything that is known about its model, in one HTML file.
+
+It is a stage like others, in a folder of its own with a manifest; ``report.json`` keeps what the instruments
+found, so that the page can be written again without measuring again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aurelius.config.recipe import Recipe
+from aurelius.data.stories import StoryFile, read_stories
+from aurelius.errors import AureliusError, CorpusError, ModelError, RunError, suggest
+from aurelius.evaluation.instruments import INSTRUMENTS, Subject
+from aurelius.evaluation.pairs import Paradigm, Style, read_paradigms
+from aurelius.evaluation.surprise import surprise
+from aurelius.files import read_json, write_bytes, write_json
+from aurelius.inference.run_model import RunModel
+from aurelius.pipeline.execute import do, is_done
+from aurelius.pipeline.manifest import Manifest
+from aurelius.pipeline.run import locked
+from aurelius.pipeline.stages import Job, Stage
+from aurelius.progress import SILENT, Progress
+from aurelius.run_paths import RunPaths
+
+FIGURES, PAGE = "report.json", "report.html"
+BUILDS_ON = ("corpus", "tokenizer", "training", "evaluation")
+HELD_OUT = 1000  # stories that the instruments choose from
+TOLD = 2  # held-out stories that are shown with the model's surprise
+
+
+@dataclass(frozen=True)
+class _Work:
+    """The stage's work, and what is to be measured."""
+
+    full: bool = False
+    pairs: Path | None = None
+    style: Style = "sentence"
+    paradigms: Sequence[Paradigm] = field(default=())
+
+    def __call__(self, job: Job) -> None:
+        before = _found_before(job)
+        found = before | _measure(job, self, before)
+        write_json(job.out / FIGURES, {"weights": _weights(job.run), "found": found})
+        from aurelius.reporting.report_page import page
+
+        write_bytes(job.out / PAGE, page(job.run, found).encode())
+
+
+def report(
+    run: Path,
+    *,
+    full: bool = False,
+    pairs: Path | None = None,
+    style: Style = "sentence",
+    device: str = "auto",
+    again: bool = True,
+    progress: Progress = SILENT,
+) -> Path:
+    """Write the report of an evaluated run, and return the page.
+
+    Args:
+        run: the run folder.
+        full: measure as much as a table of results needs, which takes minutes.
+        pairs: a folder with minimal pairs to measure.
+        style: how these are presented.
+        device: auto, cpu, cuda or mps.
+        again: write the page even if it is up to date.
+        progress: reports the work.
+
+    Raises:
+        RunError: the run is not evaluated, or another process works in it.
+        CorpusError: the minimal pairs cannot be read.
+    """
+    paths = RunPaths(run)
+    if not paths.is_run:
+        raise RunError(f"{run} is not a run folder")
+    if not paths.report_file.is_file():
+        raise RunError(f"{run} is not evaluated yet, so there is nothing to report: {suggest('run', run)}")
+    work = _Work(full, pairs, style, read_paradigms(pairs) if pairs else ())
+    stage = Stage("report", (), BUILDS_ON, work, resumes=True, optional=True)
+    recipe = Recipe.load(run)
+    with locked(paths):
+        done = is_done(stage, recipe, paths, update=True, verify=False, progress=SILENT)
+        if again or not done:
+            do(stage, Job(recipe, paths, paths.training, device, progress))
+    return run / stage.folder / PAGE
+
+
+def _weights(run: RunPaths) -> str:
+    """Return the hash of the model that the run's evaluation is of."""
+    manifest = Manifest.read(run.training)
+    if manifest is None:
+        raise RunError(f"{run.folder} has not finished training; {suggest('run', run.folder)} resumes it")
+    return max((n, e.sha256) for n, e in manifest.outputs.items() if n.endswith("model.safetensors"))[1]
+
+
+def _found_before(job: Job) -> dict[str, Any]:
+    """Return what an earlier report found about the same weights."""
+    try:
+        earlier = read_json(job.out / FIGURES)
+        return earlier["found"] if earlier["weights"] == _weights(job.run) else {}
+    except (AureliusError, KeyError, TypeError):
+        return {}
+
+
+def _measure(job: Job, work: _Work, before: dict[str, Any]) -> dict[str, Any]:
+    """Measure what is not known yet, or not in full."""
+    wanted = [
+        name
+        for name in INSTRUMENTS
+        if (
+            work.paradigms
+            if name == "pairs"
+            else name not in before or (work.full and not before[name]["full"])
+        )
+    ]
+    if not wanted and "surprise" in before:
+        return {}
+    model = RunModel(job.run.folder, job.device)
+    held_out = read_stories(job.run.corpus, "valid")
+    subject = Subject(
+        model,
+        held_out[:HELD_OUT],
+        lambda: StoryFile(job.run.corpus, "train"),
+        work.paradigms,
+        work.style,
+        work.full,
+        job.progress,
+    )
+    found: dict[str, Any] = {}
+    for name in wanted:
+        try:
+            figures = INSTRUMENTS[name](subject)
+        except (CorpusError, ModelError) as error:
+            figures = {"problem": str(error)}
+        found[name] = {"full": work.full, **figures}
+    told = [sample["text"] for sample in read_json(job.run.report_file)["samples"]]
+    found["surprise"] = [
+        {"origin": origin, "pieces": [[piece.text, round(piece.bits, 2)] for piece in surprise(model, text)]}
+        for origin, texts in (("told", told), ("held out", held_out[:TOLD]))
+        for text in texts
+    ]
+    return found
