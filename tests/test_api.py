@@ -12,7 +12,7 @@ from aurelius.errors import RunError
 
 NAMES = (
     "SILENT", "AureliusError", "Recipe", "RunFolder", "Sampling",
-    "generate", "measure", "open_model", "open_run", "run", "stories",
+    "generate", "measure", "open_model", "open_run", "report", "run", "stories",
 )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from aurelius.pipeline.run import run
     from aurelius.pipeline.run_folder import RunFolder, open_run
     from aurelius.progress import SILENT
+    from aurelius.reporting.report import report
 
 __version__ = "0.1.0"
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "measure",
     "open_model",
     "open_run",
+    "report",
     "run",
     "stories",
 ]
@@ -50,6 +52,7 @@ _HOMES = {
     "measure": "evaluation.likelihood",
     "open_model": "inference.open_model",
     "open_run": "pipeline.run_folder",
+    "report": "reporting.report",
     "run": "pipeline.run",
     "stories": "inference.stories",
 }

@@ -9,10 +9,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from aurelius.corpus.readers.sources import open_path
 from aurelius.errors import CorpusError
-from aurelius.evaluation.likelihood import measure, split_windows
+from aurelius.evaluation.likelihood import Stretch, measure, score, split_windows
 from aurelius.inference.open_model import open_model
 from aurelius.inference.run_model import RunModel
 from aurelius.special_tokens import IGNORE_INDEX
+from tests.evaluation.test_pairs import Bytes, likes
 
 
 @given(
@@ -77,6 +78,58 @@ def test_indifference_costs_the_logarithm_of_the_vocabulary(tiny_run: Path, monk
     monkeypatch.setattr(model, "logits", lambda ids: torch.zeros(*ids.shape, 420))
     found = measure(model, ["A cat sat. " * 40])
     assert found.nats_per_token == pytest.approx(math.log(420), rel=1e-6)
+
+
+@given(
+    st.lists(st.text(max_size=300), min_size=1, max_size=4).filter(any),
+    st.integers(8, 400),
+    st.sampled_from([[], [256], [256, 256]]),
+)
+def test_stretches_are_the_texts_by_position(documents: list[str], context: int, prefix: list[int]):
+    odd = torch.sin(torch.arange(258.0) ** 2)
+    model = Bytes(lambda ids: odd.roll(1, 0)[ids, None] * odd, context)
+    model.prefix = prefix
+    found = score(model, documents)
+    sizes = [len(text.encode()) for text in documents]
+    assert sum(each.nats for each in found.stretches) == pytest.approx(found.text.sum(), rel=1e-9)
+    assert sum(each.bytes for each in found.stretches) == pytest.approx(sum(sizes))
+    assert [each.first for each in found.stretches] == [
+        n for n in (0, 4, 16, 64, 128, 256, 512, 1024) if n < max(sizes)
+    ]
+    for each, following in zip(found.stretches, [4, 16, 64, 128, 256, 512, 1024, 1200], strict=False):
+        assert each.tokens == sum(min(max(size - each.first, 0), following - each.first) for size in sizes)
+
+
+@pytest.mark.parametrize("context", [12, 100, 2048])
+def test_each_stretch_has_the_nats_of_its_own_tokens(context: int):
+    liked, other = math.log(257 + math.e) - 1, math.log(257 + math.e)
+    model = likes("z")
+    model.context = context
+    found = score(model, ["z" * 4 + "a" * 12 + "z" * 24 + "a" * 24 + "z" * 6, "za"]).stretches
+    expected = [
+        Stretch(0, 6, 5 * liked + other, 6.0),
+        Stretch(4, 12, 12 * other, 12.0),
+        Stretch(16, 48, 24 * liked + 24 * other, 48.0),
+        Stretch(64, 6, 6 * liked, 6.0),
+    ]
+    for one, two in zip(found, expected, strict=True):
+        assert vars(one) == pytest.approx(vars(two))
+    assert found[1].as_json() == {
+        "first_token": 4,
+        "tokens": 12,
+        "bits_per_byte": round(other / math.log(2), 4),
+        "nats_per_token": round(other, 4),
+    }
+
+
+def test_stretches_of_a_real_model_add_up(tiny_run: Path):
+    model = open_model(str(tiny_run), "cpu")
+    documents = ["A cat sat on a mat. " * 60, "One 🎈!", "", "A dog’s “bone” was gone. " * 3]
+    found = score(model, documents)
+    assert len(model.encode(documents[0])) > 4 * model.context
+    assert sum(each.nats for each in found.stretches) == pytest.approx(found.text.sum(), rel=1e-9)
+    assert sum(each.bytes for each in found.stretches) == pytest.approx(found.sizes.sum())
+    assert sum(each.tokens for each in found.stretches) == sum(len(model.encode(text)) for text in documents)
 
 
 def test_nothing_to_measure(tiny_run: Path):

@@ -54,7 +54,6 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--present",
         choices=("sentence", "as-is"),
-        default="sentence",
         help="how pairs are read: sentence (default) writes 'The dog runs.' for 'the dog runs .'",
     )
     parser.add_argument("--lm-eval", metavar="FOLDER", help="also write the pairs as tasks of lm-eval")
@@ -63,6 +62,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _act(options: argparse.Namespace) -> None:
     measures = [*options.measure, *(["pairs"] if options.pairs else [])]
     measuring = bool(measures) or options.on is not None
+    if not options.pairs and (options.lm_eval or options.present):
+        name = "--lm-eval" if options.lm_eval else "--present"
+        raise RecipeError(f"{name} is about minimal pairs: add --pairs FOLDER, such as Zorro's")
+    if options.trained_on and "novelty" not in measures:
+        raise RecipeError("--trained-on is for --measure novelty, and has no effect without it")
     for name in ONLY_FOR_RUNS if measuring else ONLY_WITH_FILE:
         if getattr(options, name):
             what = "with --on, --measure or --pairs" if measuring else "without --on FILE"
@@ -72,10 +76,10 @@ def _act(options: argparse.Namespace) -> None:
         return
     if "pairs" in measures and not options.pairs:
         raise RecipeError("minimal pairs are not part of Aurelius; add --pairs FOLDER, such as Zorro's")
-    if options.lm_eval and not options.pairs:
-        raise RecipeError("--lm-eval writes minimal pairs as tasks; add --pairs FOLDER")
-    if not measures or (options.on is not None and options.pairs and not options.measure):
+    if not measures or (options.on is not None and not options.measure):
         measures = [LIKELIHOOD, *measures]
+    if options.on is not None and set(measures) == {"pairs"}:
+        raise RecipeError("--on has no effect on minimal pairs; leave out --measure pairs to measure both")
     _measure(options, list(dict.fromkeys(measures)))
 
 
@@ -96,8 +100,8 @@ def _measure(options: argparse.Namespace, measures: list[str]) -> None:
         figures |= {"on": options.on or "the run's own held-out stories", "read_as": read_as}
     if LIKELIHOOD in measures:
         figures |= _likelihood(model, documents, progress)
-    trained_on = _trained_on(options, run)
-    subject = Subject(model, documents, trained_on, paradigms, options.present, progress=progress)
+    trained_on, style = _trained_on(options, run), options.present or "sentence"
+    subject = Subject(model, documents, trained_on, paradigms, style, progress=progress)
     figures |= examine(subject, [name for name in measures if name != LIKELIHOOD])
     if options.json:
         common.print_json(figures)
@@ -108,7 +112,7 @@ def _measure(options: argparse.Namespace, measures: list[str]) -> None:
 
         group = Path(options.pairs).resolve().name
         folder = RunPaths(run).huggingface if run else Path(options.recipe)
-        arguments = write_tasks(model, folder, paradigms, options.present, group, Path(options.lm_eval))
+        arguments = write_tasks(model, folder, paradigms, style, group, Path(options.lm_eval))
         progress.note(f"wrote {len(paradigms)} tasks into {options.lm_eval}: {shlex.join(arguments)}")
 
 

@@ -18,13 +18,12 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _act(options: argparse.Namespace) -> None:
-    from aurelius.pipeline.run_folder import find_run
     from aurelius.reporting.report import report
 
     pairs = Path(options.pairs) if options.pairs else None
     print(
         report(
-            find_run(options.run),
+            options.run,
             full=options.full,
             pairs=pairs,
             device=options.device,

@@ -78,8 +78,11 @@ def _print_summary(folder: Path, exported: bool, more: list[tuple[str, str]]) ->
         print(f"{heading:16}{text}")
     if exported:
         print(f"model           {run.huggingface}")
-    for heading, text in outlook(run):
-        print(f"{heading:16}{text}")
+    ahead = outlook(run)
+    if ahead.writes:
+        print(f"it writes       {ahead.writes}")
+    gain = f"twice as long: about {ahead.gain:.3f} bits per byte less; " if ahead.gain else ""
+    print(f"more time       {gain}{ahead.command}")
     print(f"another story   {suggest('generate', folder, 'Once upon a time')}")
     if exported:
         print(f"in the browser  {suggest('open', folder)}")

@@ -47,7 +47,9 @@ def build(recipe: Recipe, run: Path, out: Path, *, device: str = "auto", progres
         "by_story": (scores.text / scores.sizes / math.log(2)).round(4).tolist(),
         "packed": packed.as_json() if packed else None,
         "samples": [
-            {"prompt": p, "seed": 0, "text": generate(model, p, seed=0).finish().text} for p in PROMPTS
+            {"prompt": p, "seed": 0, "text": story.text, "ended": story.ended}
+            for p in PROMPTS
+            for story in [generate(model, p, seed=0).finish()]
         ],
     }
     write_json(out / "report.json", report)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aurelius.errors import CorpusError
 from aurelius.evaluation.copies import WORD
@@ -192,10 +193,18 @@ def answer(
     if not questions:
         return None
     choices = len(questions[0].choices)
-    texts = [text for each in questions for text in (each.story, *(each.story + c for c in each.choices))]
+    # The space between belongs to what follows: at the end of a text, it costs some models much.
+    pairs = [(each.story.rstrip(), each) for each in questions]
+    texts = [text for so_far, each in pairs for text in (so_far, *(each.story + c for c in each.choices))]
     nats = score(model, texts, progress).text.reshape(len(questions), 1 + choices)
-    sizes = np.array([[len(choice.encode()) if per_byte else 1 for choice in q.choices] for q in questions])
-    right = ((nats[:, 1:] - nats[:, :1]) / sizes).argmin(1) == 0
+    sizes = np.array(
+        [
+            [len((each.story + c).encode()) - len(so_far.encode()) for c in each.choices]
+            for so_far, each in pairs
+        ]
+    )
+    sizes = sizes if per_byte else np.ones_like(sizes)
+    right = _first_is_least((nats[:, 1:] - nats[:, :1]) / sizes)
     total = frequent.total()
 
     def unigram(text: str) -> float:
@@ -203,9 +212,14 @@ def answer(
         nats = -sum(math.log(frequent.get(word, 0.5) / total) for word in words)
         return nats / len(text.encode()) if per_byte else nats
 
-    guessed = [int(np.argmin([unigram(choice) for choice in each.choices])) == 0 for each in questions]
+    guessed = _first_is_least(np.array([[unigram(choice) for choice in each.choices] for each in questions]))
     count = len(questions)
-    return Answers(Share(int(right.sum()), count), Share(sum(guessed), count), 1 / choices)
+    return Answers(Share(right, count), Share(guessed, count), 1 / choices)
+
+
+def _first_is_least(costs: NDArray[np.float64]) -> int:
+    """Count the rows whose first value is the smallest; one that shares that place is a wrong answer."""
+    return int((costs[:, 0] < costs[:, 1:].min(1)).sum())
 
 
 def measure_coherence(

@@ -33,7 +33,7 @@ def write_tasks(
     out.mkdir(parents=True, exist_ok=True)
     names = []
     for each in paradigms:
-        name = f"{group}_{re.sub(r'[^a-z0-9]+', '_', each.name.lower())}"
+        name = f"{group}_{re.sub(r'[^A-Za-z0-9-]+', '_', each.name)}"
         names.append(name)
         rows = (
             {"bad": presented(wrong, style), "good": presented(right, style)} for wrong, right in each.pairs
@@ -44,7 +44,7 @@ def write_tasks(
     mean = {"metric": "acc", "aggregation": "mean", "weight_by_size": False}
     _write(out / f"{group}.yaml", {"group": group, "task": names, "aggregate_metric_list": [mean]})
     more = ",add_bos_token=False" if len(model.prefix) > 1 else ""
-    arguments = f"pretrained={folder},dtype=float32{more}"
+    arguments = f"pretrained={str(folder).removeprefix('hf:')},dtype=float32{more}"
     return ["lm_eval", "run", "--model", "hf", "--model_args", arguments, "--tasks", group, "--include_path",
             str(out), "--device", "cpu", "--batch_size", "64"]  # fmt: skip
 

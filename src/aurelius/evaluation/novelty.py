@@ -96,10 +96,11 @@ def measure_novelty(
             upon a time"; one that takes the likeliest token by default samples at temperature 0.8, min-p 0.1.
         documents: held-out stories.
         trained_on: the training stories; read once.
-        count: stories.
+        count: stories, at most as many as there are held-out ones.
         sampling: instead of the model's default.
         progress: reports the stories written, and those read.
     """
+    count = min(count, len(documents))  # the same number of each: variety depends on it
     sampling = sampling or (model.sampling if model.sampling.temperature else USUAL)
     sampling = sampling.model_copy(update={"max_new_tokens": 0})
     prompt = "" if model.prefix else OPENING
@@ -152,5 +153,5 @@ def figures(texts: Sequence[str], lengths: Sequence[Any]) -> Figures:
         distinct_3=distinct(words, 3),
         self_bleu=self_bleu(words),
         repetition=mean(map(repetition, words)) if words else 0.0,
-        looping=mean(map(loops, words)) if words else 0.0,
+        looping=sum(map(loops, words)) / max(1, len(words)),
     )

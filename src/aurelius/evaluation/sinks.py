@@ -1,8 +1,8 @@
 """Attention sinks: the first tokens, which attention goes to when it has nothing to look for.
 
 Sources: Xiao et al. 2023 (StreamingLLM, arXiv 2309.17453), who saw them; Gu et al. 2024 (arXiv 2410.10781),
-whose metric is `Sinks.metric`: the share of heads that give a position more than 0.3 of their attention, on
-contexts of 64 tokens, averaged over the queries that see it.
+whose metric is `Sinks.metric`: the share of heads that give a position more than 0.3 of their attention, the
+mean over the queries that see it, in contexts of 64 tokens.
 """
 
 from collections.abc import Sequence
@@ -91,8 +91,8 @@ def measure_sinks(
     def mean(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
         return np.moveaxis(np.concatenate(parts, 1).mean(1), -1, 0)
 
-    is_sink = mean(received) > THRESHOLD  # [K, L, H]
-    return Sinks(len(ids), length, names[:named], mean(shares), is_sink.mean((1, 2)), mean(norms))
+    is_sink = np.concatenate(received, 1) > THRESHOLD  # [L, contexts, H, K]
+    return Sinks(len(ids), length, names[:named], mean(shares), is_sink.mean((0, 1, 2)), mean(norms))
 
 
 def shown_token(model: InspectableModel, token: int) -> str:

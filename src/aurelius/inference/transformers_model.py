@@ -112,17 +112,24 @@ class TransformersModel:
             )
         finally:
             self.model.set_attn_implementation(before)
+        if not found.attentions or len({each.shape for each in found.hidden_states}) > 1:
+            raise ModelError(f"{self.name} does not show its attention, or its layers differ in width")
         hidden, attention = torch.stack(found.hidden_states), torch.stack(found.attentions)
         return Inside(hidden.float().cpu(), attention.float().cpu())
 
     def head(self) -> Tensor:
         """See `LanguageModel`."""
         layer = self.model.get_output_embeddings()
-        if layer is None or getattr(layer, "bias", None) is not None:
-            raise ModelError(
-                f"{self.name} has a head that is not a single matrix, so it has no such spectrum"
-            )
-        return layer.weight.detach().float().cpu()
+        probe = torch.tensor([self.prefix or [0]])
+        if layer is not None:
+            weight = layer.weight.detach().float().cpu()
+            expected, last = self.logits(probe).cpu(), self.inside(probe).hidden[-1]
+            if last.shape[-1] == weight.shape[1] and torch.allclose(last @ weight.T, expected, atol=1e-3):
+                return weight
+        raise ModelError(
+            f"{self.name} has a head that is more than one matrix (a bias, a scale, a cap), and so no such "
+            "spectrum"
+        )
 
     def new_cache(self) -> Any:
         """See `LanguageModel`."""

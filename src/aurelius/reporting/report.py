@@ -20,6 +20,7 @@ from aurelius.inference.run_model import RunModel
 from aurelius.pipeline.execute import do, is_done
 from aurelius.pipeline.manifest import Manifest
 from aurelius.pipeline.run import locked
+from aurelius.pipeline.run_folder import find_run
 from aurelius.pipeline.stages import Job, Stage
 from aurelius.progress import SILENT, Progress
 from aurelius.run_paths import RunPaths
@@ -49,7 +50,7 @@ class _Work:
 
 
 def report(
-    run: Path,
+    run: str | Path,
     *,
     full: bool = False,
     pairs: Path | None = None,
@@ -61,7 +62,7 @@ def report(
     """Write the report of an evaluated run, and return the page.
 
     Args:
-        run: the run folder.
+        run: the run folder, or its name in ``runs/``.
         full: measure as much as a table of results needs, which takes minutes.
         pairs: a folder with minimal pairs to measure.
         style: how these are presented.
@@ -73,19 +74,17 @@ def report(
         RunError: the run is not evaluated, or another process works in it.
         CorpusError: the minimal pairs cannot be read.
     """
-    paths = RunPaths(run)
-    if not paths.is_run:
-        raise RunError(f"{run} is not a run folder")
+    paths = RunPaths(find_run(run))
     if not paths.report_file.is_file():
         raise RunError(f"{run} is not evaluated yet, so there is nothing to report: {suggest('run', run)}")
     work = _Work(full, pairs, style, read_paradigms(pairs) if pairs else ())
     stage = Stage("report", (), BUILDS_ON, work, resumes=True, optional=True)
-    recipe = Recipe.load(run)
+    recipe = Recipe.load(paths.folder)
     with locked(paths):
         done = is_done(stage, recipe, paths, update=True, verify=False, progress=SILENT)
         if again or not done:
             do(stage, Job(recipe, paths, paths.training, device, progress))
-    return run / stage.folder / PAGE
+    return paths.folder / stage.folder / PAGE
 
 
 def _weights(run: RunPaths) -> str:
@@ -136,10 +135,16 @@ def _measure(job: Job, work: _Work, before: dict[str, Any]) -> dict[str, Any]:
         except (CorpusError, ModelError) as error:
             figures = {"problem": str(error)}
         found[name] = {"full": work.full, **figures}
-    told = [sample["text"] for sample in read_json(job.run.report_file)["samples"]]
+    samples = read_json(job.run.report_file)["samples"]
+    texts = [("told", each["prompt"], each["text"], each.get("ended", True)) for each in samples]
+    texts += [("held out", "", text, True) for text in held_out[:TOLD]]
     found["surprise"] = [
-        {"origin": origin, "pieces": [[piece.text, round(piece.bits, 2)] for piece in surprise(model, text)]}
-        for origin, texts in (("told", told), ("held out", held_out[:TOLD]))
-        for text in texts
+        {
+            "origin": origin,
+            "ended": ended,
+            "given": len(prompt.split()),
+            "pieces": [[piece.text, round(piece.bits, 2)] for piece in surprise(model, text)],
+        }
+        for origin, prompt, text, ended in texts
     ]
     return found

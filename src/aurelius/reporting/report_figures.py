@@ -8,12 +8,12 @@ import numpy as np
 from aurelius.evaluation.scale import KNOWN
 from aurelius.figures import COLOURS, new_figure, to_svg
 
-WIDTH = 7.5  # inches
+WIDTH = 8.6  # inches
 
 
 def scale(bits_per_byte: float, name: str) -> str:
     """Place a model among those that are known."""
-    with new_figure(WIDTH, 2.2) as figure:
+    with new_figure(WIDTH, 2.5) as figure:
         axes = figure.subplots()
         for number, known in enumerate(KNOWN):
             face = COLOURS[0] if known.measured else "white"
@@ -31,10 +31,12 @@ def scale(bits_per_byte: float, name: str) -> str:
             )
         axes.plot(bits_per_byte, 0, "D", color=COLOURS[1], markersize=10, zorder=3)
         axes.annotate(
-            name, (bits_per_byte, 0), (0, 40), textcoords="offset points", ha="center", color=COLOURS[1],
-            weight="bold", arrowprops={"arrowstyle": "-", "color": COLOURS[1]},
+            name, (bits_per_byte, 0), (bits_per_byte, 1.6), ha="center", color=COLOURS[1], weight="bold",
+            arrowprops={"arrowstyle": "-", "color": COLOURS[1]},
         )  # fmt: skip
-        axes.set(xlabel="bits per byte on TinyStories (fewer are better)", yticks=[], ylim=(-1, 1))
+        axes.set(
+            xlabel="bits per byte on TinyStories: the farther right, the better", yticks=[], ylim=(-1, 1.9)
+        )
         axes.invert_xaxis()
         axes.spines["left"].set_visible(False)
         told = "; ".join(f"{known.name} {known.bits_per_byte:.2f}" for known in KNOWN)

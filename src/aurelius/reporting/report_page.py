@@ -1,6 +1,7 @@
 """The report as one HTML page: no scripts, no network, every figure inside with its numbers below."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ from aurelius.run_paths import RunPaths
 
 MOST_BITS = 10  # of the strongest colour, as on the story page
 KINDS = {
-    "sentence": "which of five sentences comes next",
-    "name": "who is mentioned, of five names",
+    "sentence": "the next sentence, out of five",
+    "name": "the right name, out of five",
     "pronoun": "he or she",
 }
 INSTRUMENTS = ("pairs", "coherence", "novelty", "bottleneck", "sinks")
@@ -30,10 +31,10 @@ def page(paths: RunPaths, found: Mapping[str, Any]) -> str:
     """Return the report of an evaluated run, given what the instruments found."""
     run = RunFolder(paths.folder)
     report, recipe = run.report, run.recipe
-    outlooks = dict(outlook(run))
+    ahead = outlook(run)
     measured = report["documentwise"]
     bits = measured["bits_per_byte_text"]
-    on_scale = "it writes" in outlooks
+    on_scale = ahead.writes is not None
     problems = {name: found[name]["problem"] for name in INSTRUMENTS if "problem" in found.get(name, {})}
     known = {name: None if name in problems else found.get(name) for name in INSTRUMENTS}
     return render(
@@ -43,9 +44,8 @@ def page(paths: RunPaths, found: Mapping[str, Any]) -> str:
         report=report,
         measured=measured,
         bits=bits,
-        writes=outlooks.get("it writes"),
+        ahead=ahead,
         place=place(bits) if on_scale else None,
-        next=outlooks["more time"],
         scale=figures.scale(bits, "this model") if on_scale else "",
         curve=figures.learning_curve(run.metrics),
         points=[line for line in run.metrics if "valid_bits_per_byte" in line],
@@ -83,7 +83,7 @@ def _by_position(report: Mapping[str, Any]) -> str:
         [each["first_token"] + 1 for each in stretches],
         [each["bits_per_byte"] for each in stretches],
         title="Bits per byte by position",
-        x="position in the story (tokens), from",
+        x="position in the story, in tokens",
         y="bits per byte",
         logarithmic=True,
     )
@@ -93,7 +93,8 @@ def _drawn(found: Mapping[str, Any]) -> dict[str, str]:
     """Return the figures of the instruments that were used."""
     drawn = {}
     if pairs := found.get("pairs"):
-        drawn["pairs"] = figures.shares(pairs["paradigms"], title="Minimal pairs", chance=0.5)
+        rows = {re.sub(r"[-_]+", " ", name): share for name, share in pairs["paradigms"].items()}
+        drawn["pairs"] = figures.shares(rows, title="Minimal pairs", chance=0.5)
     if looked := found.get("bottleneck"):
         drawn["bottleneck"] = figures.spectrum(
             looked["head_singular_values"], looked["logits_singular_values"]
@@ -106,10 +107,16 @@ def _drawn(found: Mapping[str, Any]) -> dict[str, str]:
 def _coloured(text: Mapping[str, Any]) -> dict[str, Any]:
     """Return a text with the strength of each word's colour, in percent."""
     pieces = [
-        {"text": piece, "bits": bits, "strength": round(min(100, 100 * bits / MOST_BITS))}
-        for piece, bits in text["pieces"]
+        {
+            "text": piece.rstrip(),
+            "space": piece[len(piece.rstrip()) :],
+            "bits": bits,
+            "strength": round(min(100, 100 * bits / MOST_BITS)),
+            "given": number < text["given"],
+        }
+        for number, (piece, bits) in enumerate(text["pieces"])
     ]
-    return {"origin": text["origin"], "pieces": pieces}
+    return {"origin": text["origin"], "ended": text["ended"], "pieces": pieces}
 
 
 def _sources(recipe: Recipe) -> str:
