@@ -4,11 +4,12 @@ The same figures of held-out stories, as many, say how much of that is due to st
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import mean, median
 from typing import Any
 
 from aurelius.config.settings import GenerationSettings as Sampling
+from aurelius.corpus.storyteller.names import CAPITALISED, all_names, not_introduced
 from aurelius.evaluation.copies import copied, words_of
 from aurelius.evaluation.intervals import Share
 from aurelius.evaluation.variety import distinct, loops, repetition, self_bleu
@@ -35,6 +36,8 @@ class Figures:
         self_bleu: of each text against all others.
         repetition: the share of 4-grams that the same text had before.
         looping: the share of texts that say the same six words three times.
+        strangers: the share of texts in which somebody turns up whom nobody introduced; None unless the
+            stories are like the storyteller's, which introduces everybody.
     """
 
     texts: int
@@ -47,6 +50,7 @@ class Figures:
     self_bleu: float
     repetition: float
     looping: float
+    strangers: float | None = None
 
 
 @dataclass(frozen=True)
@@ -120,17 +124,28 @@ def measure_novelty(
                 yield text
 
         lengths = copied([*texts, *real], corpus())
+    introduces = mentions_anybody(real) and not strangers(real)
     ended = [story.ended for story in told]
     short = [story.ended and story.tokens <= SHORT for story in told]
     return Novelty(
         sampling,
         prompt,
-        figures(texts, lengths[:count]),
-        figures(real, lengths[count:]),
+        replace(figures(texts, lengths[:count]), strangers=strangers(texts) if introduces else None),
+        replace(figures(real, lengths[count:]), strangers=0.0 if introduces else None),
         Share(sum(short), count),
         Share(sum(ended), count),
         told,
     )
+
+
+def strangers(texts: Sequence[str]) -> float:
+    """Return the share of texts with a name of the storyteller's that nobody introduced."""
+    return sum(bool(not_introduced(text)) for text in texts) / max(1, len(texts))
+
+
+def mentions_anybody(texts: Sequence[str]) -> bool:
+    """Whether every text mentions somebody by a name of the storyteller's."""
+    return all(all_names() & set(CAPITALISED.findall(text)) for text in texts)
 
 
 def figures(texts: Sequence[str], lengths: Sequence[Any]) -> Figures:
