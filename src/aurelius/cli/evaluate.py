@@ -12,6 +12,7 @@ from aurelius.cli import options as common
 from aurelius.cli.command import Command
 from aurelius.cli.run import bring_up_to_date
 from aurelius.errors import RecipeError
+from aurelius.evaluation.instruments import INSTRUMENTS
 from aurelius.progress import Progress
 from aurelius.run_paths import RunPaths, named_run
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from aurelius.inference.language_model import InspectableModel
 
 LIKELIHOOD = "likelihood"
-MEASURES = (LIKELIHOOD, "pairs", "coherence", "novelty", "bottleneck", "sinks")
+MEASURES = (LIKELIHOOD, *INSTRUMENTS)
 ONLY_WITH_FILE = ("column",)
 ONLY_FOR_RUNS = (
     "out", "corpus", "minutes", "more_minutes", "set", "update", "verify", "fresh", "auto_batch", "track",

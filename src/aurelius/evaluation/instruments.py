@@ -2,16 +2,14 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aurelius.errors import CorpusError
-from aurelius.evaluation.bottleneck import measure_bottleneck
-from aurelius.evaluation.coherence import measure_coherence
-from aurelius.evaluation.novelty import measure_novelty
-from aurelius.evaluation.pairs import Paradigm, Style, measure_pairs
-from aurelius.evaluation.sinks import measure_sinks
-from aurelius.inference.language_model import InspectableModel
 from aurelius.progress import SILENT, Progress
+
+if TYPE_CHECKING:  # the command line asks for the names alone
+    from aurelius.evaluation.pairs import Paradigm, Style
+    from aurelius.inference.language_model import InspectableModel
 
 
 @dataclass(frozen=True)
@@ -28,16 +26,18 @@ class Subject:
         progress: reports the work.
     """
 
-    model: InspectableModel
+    model: "InspectableModel"
     documents: Sequence[str]
     trained_on: Callable[[], Iterable[str]] | None = None
-    paradigms: Sequence[Paradigm] = field(default=())
-    style: Style = "sentence"
+    paradigms: "Sequence[Paradigm]" = field(default=())
+    style: "Style" = "sentence"
     full: bool = True
     progress: Progress = SILENT
 
 
 def _pairs(subject: Subject) -> dict[str, Any]:
+    from aurelius.evaluation.pairs import Paradigm, measure_pairs
+
     paradigms = subject.paradigms
     if not subject.full:
         paradigms = [Paradigm(each.name, each.pairs[:100]) for each in paradigms]
@@ -45,12 +45,16 @@ def _pairs(subject: Subject) -> dict[str, Any]:
 
 
 def _coherence(subject: Subject) -> dict[str, Any]:
+    from aurelius.evaluation.coherence import measure_coherence
+
     count = 400 if subject.full else 50
     found = measure_coherence(subject.model, subject.documents, count=count, progress=subject.progress)
     return {"seed": 0} | {kind: answers.as_json() for kind, answers in found.items()}
 
 
 def _novelty(subject: Subject) -> dict[str, Any]:
+    from aurelius.evaluation.novelty import measure_novelty
+
     if subject.trained_on is None:
         raise CorpusError("novelty needs the stories that the model was trained on: add --trained-on SOURCE")
     count = 500 if subject.full else 32
@@ -61,6 +65,8 @@ def _novelty(subject: Subject) -> dict[str, Any]:
 
 
 def _bottleneck(subject: Subject) -> dict[str, Any]:
+    from aurelius.evaluation.bottleneck import measure_bottleneck
+
     count = 64 if subject.full else 16
     return measure_bottleneck(
         subject.model, subject.documents, count=count, progress=subject.progress
@@ -68,6 +74,8 @@ def _bottleneck(subject: Subject) -> dict[str, Any]:
 
 
 def _sinks(subject: Subject) -> dict[str, Any]:
+    from aurelius.evaluation.sinks import measure_sinks
+
     count = 128 if subject.full else 32
     return measure_sinks(subject.model, subject.documents, count=count, progress=subject.progress).as_json()
 
