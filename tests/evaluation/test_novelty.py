@@ -92,17 +92,17 @@ def test_models_that_cannot_begin_or_vary_are_helped(tiny_storyteller: Path, hel
 def test_figures_by_hand():
     corpus = ["a b c d e f g h i j k"]
     texts = ["A b c d e f g h i j!", "x b c d e f", "x y"]
-    found = figures(texts, copied(texts, corpus))
+    found = figures(texts, copied(texts, corpus), 99)
     assert (found.texts, found.longest_copy, found.median_copy) == (3, 10, 5)
     assert found.seen_5 == pytest.approx((6 + 1) / (6 + 2))
     assert found.seen_10 == 1, "the only one"
     assert found.distinct_2 == pytest.approx((9 + 1 + 1) / (9 + 5 + 1))
     assert (found.repetition, found.looping) == (0, 0)
-    assert figures([], []).texts == 0
+    assert figures([], [], 99).texts == 0
 
 
 def test_novelty_needs_the_training_stories(model: RunModel, held_out: list[str]):
-    with pytest.raises(CorpusError, match=r"novelty needs the stories .* add --trained-on SOURCE"):
+    with pytest.raises(CorpusError, match=r"novelty needs the stories .* evaluate --trained-on FILE"):
         examine(Subject(model, held_out), ["novelty"])
 
 

@@ -139,6 +139,6 @@ def test_every_run_of_the_command_ends_with_a_report(
 
 def test_a_model_is_placed_between_its_neighbours():
     assert place(0.75) == "between nano after 10 M tokens (0.81) and auto in 15 minutes (0.72)"
-    assert place(2.0).startswith("not yet as good as stories260K")
-    assert place(0.1).startswith("better than stories110M")
+    assert place(2.0) == "below stories260K (0.92)"
+    assert place(0.1).startswith("above stories110M")
     assert [each.bits_per_byte for each in KNOWN] == sorted((e.bits_per_byte for e in KNOWN), reverse=True)

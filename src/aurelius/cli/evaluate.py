@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from aurelius.cli import options as common
 from aurelius.cli.command import Command
 from aurelius.cli.run import bring_up_to_date
-from aurelius.errors import RecipeError
+from aurelius.errors import RecipeError, RunError, suggest
 from aurelius.evaluation.instruments import INSTRUMENTS
 from aurelius.progress import Progress
 from aurelius.run_paths import RunPaths, named_run
@@ -32,7 +32,7 @@ LONGEST = 8  # numbers of a list that are printed; --json gives all
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_run_options(
-        parser, "a run folder or recipe; to measure also a Hugging Face folder or hf:owner/name"
+        parser, "a run folder or recipe; when measuring, also a Hugging Face folder or hf:owner/name"
     )
     parser.add_argument("--on", metavar="FILE", help="stories to measure on, taken from the file unchanged")
     parser.add_argument("--column", help="column or key of the file with the text (default: text)")
@@ -51,7 +51,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="what the model was trained on, for novelty; a run knows its own",
     )
-    parser.add_argument("--pairs", metavar="FOLDER", help="minimal pairs to measure, a .txt file a paradigm")
+    parser.add_argument(
+        "--pairs", metavar="FOLDER", help="minimal pairs to measure: one .txt file per paradigm"
+    )
     parser.add_argument(
         "--present",
         choices=("sentence", "as-is"),
@@ -91,6 +93,14 @@ def _measure(options: argparse.Namespace, measures: list[str]) -> None:
 
     progress = common.reporter(options)
     run = named_run(options.recipe)
+    folder = RunPaths(run).huggingface if run else Path(options.recipe)
+    if options.lm_eval and run and not (folder / "config.json").is_file():
+        raise RunError(f"lm-eval needs the exported model: {suggest('run', options.recipe)} exports it")
+    trained_on = _trained_on(options, run)
+    if "novelty" in measures and trained_on is None:
+        raise RecipeError(
+            f"{options.recipe} is not a run, so say what it was trained on: add --trained-on FILE"
+        )
     paradigms = read_paradigms(Path(options.pairs)) if options.pairs else []
     read_as, documents = "", []
     if measures != ["pairs"]:
@@ -101,7 +111,7 @@ def _measure(options: argparse.Namespace, measures: list[str]) -> None:
         figures |= {"on": options.on or "the run's own held-out stories", "read_as": read_as}
     if LIKELIHOOD in measures:
         figures |= _likelihood(model, documents, progress)
-    trained_on, style = _trained_on(options, run), options.present or "sentence"
+    style = options.present or "sentence"
     subject = Subject(model, documents, trained_on, paradigms, style, progress=progress)
     figures |= examine(subject, [name for name in measures if name != LIKELIHOOD])
     if options.json:
@@ -112,7 +122,6 @@ def _measure(options: argparse.Namespace, measures: list[str]) -> None:
         from aurelius.evaluation.lm_eval_tasks import write_tasks
 
         group = Path(options.pairs).resolve().name
-        folder = RunPaths(run).huggingface if run else Path(options.recipe)
         arguments = write_tasks(model, folder, paradigms, style, group, Path(options.lm_eval))
         progress.note(f"wrote {len(paradigms)} tasks into {options.lm_eval}: {shlex.join(arguments)}")
 

@@ -13,7 +13,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--full", action="store_true", help="measure as much as a table of results needs; takes minutes"
     )
-    parser.add_argument("--pairs", metavar="FOLDER", help="minimal pairs to measure, a .txt file a paradigm")
+    parser.add_argument(
+        "--pairs", metavar="FOLDER", help="minimal pairs to measure: one .txt file per paradigm"
+    )
     common.add_device_option(parser)
 
 
@@ -46,7 +48,7 @@ aurelius report mine --pairs zorro         with minimal pairs"""
 COMMANDS = (
     Command(
         "report",
-        "write a run's report: its stories, quality, memory and inner life",
+        "write a run's report: stories, quality, copying, internals",
         _add_arguments,
         _act,
         EXAMPLES,

@@ -1,6 +1,7 @@
 """Are stories like TinyStories? Only then do its scale and its scaling law say anything about them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 LOOKED_AT = 400  # stories are enough
 # The most frequent words of TinyStories.
@@ -18,6 +19,6 @@ def like_tinystories(texts: Iterable[str]) -> bool:
     return sum(word in known for word in words) >= LIKE_TINYSTORIES * max(1, len(words))
 
 
-def on_scale(source: str | list[str], texts: Iterable[str]) -> bool:
-    """Whether the scale of TinyStories holds for a corpus: the storyteller's is far easier to predict."""
-    return source != "storyteller" and like_tinystories(texts)
+def on_scale(corpus_report: Mapping[str, Any], texts: Iterable[str]) -> bool:
+    """Whether the scale of TinyStories holds for a corpus; the storyteller's stories are far easier."""
+    return corpus_report["source"] != "storyteller" and like_tinystories(texts)

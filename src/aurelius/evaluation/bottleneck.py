@@ -1,4 +1,4 @@
-"""The softmax bottleneck: does the head have more to say than hidden states of this width can express?
+"""The softmax bottleneck: does the width of the hidden states limit what the logits can express?
 
 Source: Godey, de la Clergerie and Sagot 2024 (arXiv 2404.07647), after Yang et al. 2018 (arXiv 1711.03953).
 The logits of any number of contexts are hidden states times the head, so their rank is at most the width.
@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from aurelius.evaluation.contexts import contexts
+from aurelius.evaluation.likelihood import BATCH_LOGITS
 from aurelius.inference.language_model import InspectableModel
 from aurelius.progress import SILENT, Progress
 
@@ -27,16 +28,18 @@ class Bottleneck:
     """The spectra of a model of D dimensions and L layers.
 
     Attributes:
-        positions: tokens whose hidden states were taken.
+        positions: tokens whose hidden states were taken; far more than D, or they limit the rank.
+        width: D.
         head: singular values of the head, falling.
         logits: those of the logits of all positions.
         anisotropy: the mean cosine between the hidden states of two positions [L + 1]: of the embeddings, of
             each layer's output, the last one normalised. 0: they point everywhere; 1: the same way.
         ranks: powers of 2 up to D.
-        losses: nats per token if the head had no more than each of these ranks.
+        losses: nats per token with the head truncated to each of these ranks, without any retraining.
     """
 
     positions: int
+    width: int
     head: NDArray[np.float64]
     logits: NDArray[np.float64]
     anisotropy: NDArray[np.float64]
@@ -47,7 +50,7 @@ class Bottleneck:
         """Return the figures."""
         return {
             "positions": self.positions,
-            "width": len(self.head),
+            "width": self.width,
             "head_effective_rank": round(effective_rank(self.head), 2),
             "logits_effective_rank": round(effective_rank(self.logits), 2),
             "head_singular_values": self.head.round(4).tolist(),
@@ -95,15 +98,17 @@ def measure_bottleneck(
     left, values, right = torch.linalg.svd(head, full_matrices=False)
     ranks = [1 << n for n in range(int(np.log2(len(values))) + 1)]
     ranks += [len(values)] if ranks[-1] != len(values) else []
-    losses, scores = [], torch.zeros(len(last), len(head))
+    some = max(1, min(len(last), BATCH_LOGITS // len(head)))
+    losses, scores = [], torch.zeros(some, len(head))
     for lower, rank in zip([0, *ranks], ranks, strict=False):  # each adds what the ranks before it lack
         part = slice(lower, rank)
-        scores += (last @ right[part].T).float() @ (left[:, part] * values[part]).float().T
-        losses.append(torch.nn.functional.cross_entropy(scores, targets).item())
+        scores += (last[:some] @ right[part].T).float() @ (left[:, part] * values[part]).float().T
+        losses.append(torch.nn.functional.cross_entropy(scores, targets[:some]).item())
     # Those of hidden states x head, by way of a product no larger than D x D: left has orthonormal columns.
     logits = torch.linalg.svdvals(last @ right.T * values)
     return Bottleneck(
         len(targets),
+        head.shape[1],
         values.numpy(),
         logits.numpy(),
         np.array([anisotropy(each.numpy()) for each in hidden]),

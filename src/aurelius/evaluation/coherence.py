@@ -3,8 +3,8 @@
 - *sentence*: the true next sentence among those of other stories. They come from stories that share a name
   with this one and mention nobody that it has not mentioned, so that names do not give the answer away. The
   model's answer is the one with the fewest nats per byte after the story so far; chance is 1 in 5.
-- *name*: who is mentioned again, among somebody else in the story, if there is anybody, and names of other
-  stories, drawn by how often they occur; chance is 1 in 5.
+- *name*: which character is named next. The other choices are another character of the story, if there is
+  one, and names from other stories, sampled by frequency; chance is 1 in 5.
 - *pronoun*: he or she (himself or herself), after the first sentences; chance is 1 in 2.
 
 What word frequencies alone would answer stands beside each: a unigram model of the same documents.
@@ -138,7 +138,7 @@ def name_questions(documents: Sequence[str], count: int, seed: int = 0) -> list[
             (name, found)
             for name in mine
             for found in list(re.finditer(rf"\b{name}\b(\W*)", document))[1:]
-            if len(SENTENCE.findall(document[: found.start()])) >= LEAST_BEFORE
+            if _sentences_before(document, found.start()) >= LEAST_BEFORE
         ]
         if again and len(strangers) >= CHOICES - 1:
             name, found = again[random.choice(len(again))]
@@ -153,6 +153,11 @@ def name_questions(documents: Sequence[str], count: int, seed: int = 0) -> list[
     return made
 
 
+def _sentences_before(document: str, place: int) -> int:
+    """Count the sentences that end before a place."""
+    return sum(found.end() <= place for found in SENTENCE.finditer(document))
+
+
 def pronoun_questions(documents: Sequence[str], count: int, seed: int = 0) -> list[Question]:
     """Ask for he or she in at most ``count`` stories."""
     random = np.random.default_rng(seed)
@@ -162,7 +167,7 @@ def pronoun_questions(documents: Sequence[str], count: int, seed: int = 0) -> li
         places = [
             found
             for found in PRONOUN.finditer(document)
-            if len(SENTENCE.findall(document[: found.start()])) >= LEAST_BEFORE
+            if _sentences_before(document, found.start()) >= LEAST_BEFORE
         ]
         if places:
             found = places[random.choice(len(places))]

@@ -1,4 +1,4 @@
-"""The beginnings of held-out documents, of equal length: what a model is looked into with."""
+"""Openings of held-out documents, all equally long, for inspecting a model."""
 
 from collections.abc import Sequence
 
@@ -28,5 +28,5 @@ def contexts(
         if len(chosen) == count:
             break
     if not chosen:
-        raise CorpusError(f"none of the {len(documents):,} documents has {length} tokens, which this needs")
+        raise CorpusError(f"no document is at least {length} tokens long; {len(documents):,} checked")
     return torch.tensor(chosen)

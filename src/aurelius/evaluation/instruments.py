@@ -18,7 +18,7 @@ class Subject:
 
     Attributes:
         model: what is measured.
-        documents: held-out stories, in a mixed order.
+        documents: held-out stories.
         trained_on: returns the training stories; None if they are not known.
         paradigms: minimal pairs.
         style: how these are presented.
@@ -56,7 +56,10 @@ def _novelty(subject: Subject) -> dict[str, Any]:
     from aurelius.evaluation.novelty import measure_novelty
 
     if subject.trained_on is None:
-        raise CorpusError("novelty needs the stories that the model was trained on: add --trained-on SOURCE")
+        raise CorpusError(
+            "novelty needs the stories that the model was trained on, which are not known: "
+            "aurelius evaluate --trained-on FILE names them"
+        )
     count = 500 if subject.full else 32
     found = measure_novelty(
         subject.model, subject.documents, subject.trained_on(), count=count, progress=subject.progress

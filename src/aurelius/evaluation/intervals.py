@@ -1,4 +1,4 @@
-"""A share of right answers, and how sure it is."""
+"""A proportion with its 95 % interval."""
 
 import math
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Share:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Where the share would lie with many more answers of the same kind."""
+        """The lower and upper end of the 95 % interval."""
         n, p = self.total, self.value
         middle = (p + Z**2 / (2 * n)) / (1 + Z**2 / n)
         half = Z / (1 + Z**2 / n) * math.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2))

@@ -4,7 +4,7 @@ The same figures of held-out stories, as many, say how much of that is due to st
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from statistics import mean, median
 from typing import Any
 
@@ -18,6 +18,7 @@ from aurelius.inference.language_model import LanguageModel
 from aurelius.inference.stories import stories
 from aurelius.progress import SILENT, Progress
 
+LEAST_STORIES = 8  # from which one can tell whether they introduce everybody
 SHORT = 128  # tokens in which the reference card promises complete stories
 OPENING = "Once upon a time"  # for models that cannot begin by themselves
 USUAL = Sampling(temperature=0.8, min_p=0.1)  # for models whose default is to take the likeliest token
@@ -29,11 +30,11 @@ class Figures:
 
     Attributes:
         texts: how many.
-        longest_copy, median_copy: of each text's longest span that stands so in the training stories, the
-            largest and the median.
-        seen_5, seen_10: the share of 5- and 10-grams that stand in the training stories.
-        distinct_2, distinct_3: different 2- and 3-grams / all of them.
-        self_bleu: of each text against all others.
+        longest_copy, median_copy: the longest span that occurs verbatim in a training story, and the median
+            over texts of the longest one of each.
+        seen_5, seen_10: the share of 5- and 10-grams that occur in the training stories.
+        distinct_2, distinct_3: different 2- and 3-grams / all of them, of equally long texts.
+        self_bleu: of each text against all others, of equally long texts.
         repetition: the share of 4-grams that the same text had before.
         looping: the share of texts that say the same six words three times.
         strangers: the share of texts in which somebody turns up whom nobody introduced; None unless the
@@ -98,7 +99,7 @@ def measure_novelty(
     Args:
         model: samples as it does by default, from its own beginning. A model without one continues "Once
             upon a time"; one that takes the likeliest token by default samples at temperature 0.8, min-p 0.1.
-        documents: held-out stories.
+        documents: held-out stories; the first ones are compared with.
         trained_on: the training stories; read once.
         count: stories, at most as many as there are held-out ones.
         sampling: instead of the model's default.
@@ -114,7 +115,7 @@ def measure_novelty(
             told.append(story)
             task.advance()
     told.sort(key=lambda story: story.number)
-    texts, real = [story.text for story in told], list(documents[:count])
+    texts, real = [story.text[len(prompt) :] for story in told], list(documents[:count])
     total = len(trained_on) if isinstance(trained_on, Sequence) else None
     with progress.task("looking for copies", total, "training stories") as task:
 
@@ -124,14 +125,15 @@ def measure_novelty(
                 yield text
 
         lengths = copied([*texts, *real], corpus())
-    introduces = mentions_anybody(real) and not strangers(real)
+    introduces = len(real) >= LEAST_STORIES and mentions_anybody(real) and not strangers(real)
+    compared = int(min(median(len(words_of(text)) for text in side) for side in (texts, real)))
     ended = [story.ended for story in told]
     short = [story.ended and story.tokens <= SHORT for story in told]
     return Novelty(
         sampling,
         prompt,
-        replace(figures(texts, lengths[:count]), strangers=strangers(texts) if introduces else None),
-        replace(figures(real, lengths[count:]), strangers=0.0 if introduces else None),
+        figures(texts, lengths[:count], compared, strangers(texts) if introduces else None),
+        figures(real, lengths[count:], compared, 0.0 if introduces else None),
         Share(sum(short), count),
         Share(sum(ended), count),
         told,
@@ -148,8 +150,17 @@ def mentions_anybody(texts: Sequence[str]) -> bool:
     return all(all_names() & set(CAPITALISED.findall(text)) for text in texts)
 
 
-def figures(texts: Sequence[str], lengths: Sequence[Any]) -> Figures:
-    """Return the figures of texts, given for each word of each how many that end with it are copied."""
+def figures(
+    texts: Sequence[str], lengths: Sequence[Any], compared: int, strangers: float | None = None
+) -> Figures:
+    """Return the figures of texts.
+
+    Args:
+        texts: the stories.
+        lengths: for each word of each, how many words that end with it are copied.
+        compared: words of a text, from its beginning, that variety is measured on: it depends on the length.
+        strangers: see `Figures`.
+    """
     words = [words_of(text) for text in texts]
     longest = [int(each.max(initial=0)) for each in lengths]
 
@@ -164,9 +175,10 @@ def figures(texts: Sequence[str], lengths: Sequence[Any]) -> Figures:
         median_copy=float(median(longest)) if longest else 0.0,
         seen_5=seen(5),
         seen_10=seen(10),
-        distinct_2=distinct(words, 2),
-        distinct_3=distinct(words, 3),
-        self_bleu=self_bleu(words),
+        distinct_2=distinct([each[:compared] for each in words], 2),
+        distinct_3=distinct([each[:compared] for each in words], 3),
+        self_bleu=self_bleu([each[:compared] for each in words]),
         repetition=mean(map(repetition, words)) if words else 0.0,
         looping=sum(map(loops, words)) / max(1, len(words)),
+        strangers=strangers,
     )

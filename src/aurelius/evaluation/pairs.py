@@ -64,7 +64,9 @@ def read_paradigms(folder: Path, limit: int | None = None) -> list[Paradigm]:
     """
     files = sorted(path for path in folder.glob("*.txt") if path.is_file()) if folder.is_dir() else []
     if not files:
-        raise CorpusError(f"{folder} holds no minimal pairs: no .txt file, a wrong and a right line in turn")
+        raise CorpusError(
+            f"{folder} holds no minimal pairs: no .txt file of alternating wrong and right lines"
+        )
     found = []
     for file in files:
         try:

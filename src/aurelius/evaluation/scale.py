@@ -1,4 +1,4 @@
-"""What bits per byte on TinyStories are worth: in words, and among models that are known."""
+"""What bits per byte on TinyStories mean: in words, and among reference models."""
 
 from dataclasses import dataclass
 
@@ -21,35 +21,34 @@ class Known:
     """
 
     name: str
-    parameters: int
     bits_per_byte: float
     measured: bool = True
 
 
 KNOWN = (
-    Known("stories260K", 260_032, 0.9223),
-    Known("auto in 3 minutes", 836_448, 0.8699),
-    Known("nano after 10 M tokens", 1_488_768, 0.8072),
-    Known("auto in 15 minutes", 3_148_224, 0.7199),
-    Known("auto in 60 minutes", 5_131_520, 0.6508),
+    Known("stories260K", 0.9223),
+    Known("auto in 3 minutes", 0.8699),
+    Known("nano after 10 M tokens", 0.8072),
+    Known("auto in 15 minutes", 0.7199),
+    Known("auto in 60 minutes", 0.6508),
     # 1.2232 nats per token (the card's packed loss), 3.434 bytes per token
-    Known("the reference card", 9_921_408, 0.514, measured=False),
+    Known("the reference card", 0.514, measured=False),
     # 1.072, 0.847 and 0.760 nats per token (https://github.com/karpathy/llama2.c); 3.768 bytes per token
-    Known("stories15M", 15_000_000, 0.410, measured=False),
-    Known("stories42M", 42_000_000, 0.324, measured=False),
-    Known("stories110M", 110_000_000, 0.291, measured=False),
+    Known("stories15M", 0.410, measured=False),
+    Known("stories42M", 0.324, measured=False),
+    Known("stories110M", 0.291, measured=False),
 )
 
 
 def place(bits_per_byte: float) -> str:
-    """Say in a sentence between which known models a figure lies."""
+    """Say where a figure ranks among the known models: "between … and …"."""
     ranked = sorted(KNOWN, key=lambda known: known.bits_per_byte)
     better = [known for known in ranked if known.bits_per_byte <= bits_per_byte]
     worse = [known for known in ranked if known.bits_per_byte > bits_per_byte]
     if not better:
-        return f"better than {_shown(ranked[0])}, the best model that is known here"
+        return f"above {_shown(ranked[0])}, the best reference model"
     if not worse:
-        return f"not yet as good as {_shown(ranked[-1])}"
+        return f"below {_shown(ranked[-1])}"
     return f"between {_shown(worse[0])} and {_shown(better[-1])}"
 
 

@@ -1,8 +1,9 @@
 """Attention sinks: the first tokens, which attention goes to when it has nothing to look for.
 
-Sources: Xiao et al. 2023 (StreamingLLM, arXiv 2309.17453), who saw them; Gu et al. 2024 (arXiv 2410.10781),
-whose metric is `Sinks.metric`: the share of heads that give a position more than 0.3 of their attention, the
-mean over the queries that see it, in contexts of 64 tokens.
+Sources: Xiao et al. 2023 (StreamingLLM, arXiv 2309.17453), who first described them; Gu et al. 2024 (arXiv
+2410.10781), whose metric is `Sinks.metric`: the share of heads that give a position more than 0.3 of their
+attention, the mean over the queries that see it, in contexts of 64 tokens. In much shorter ones it means
+little: the first queries have nowhere else to look.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A text with what each of its pieces cost the model: where it was surprised."""
+"""The surprisal of every word of a text."""
 
 import math
 import re
@@ -25,6 +25,8 @@ def surprise(model: LanguageModel, text: str) -> list[Piece]:
     A word of several tokens costs what these cost together.
     """
     ids = model.encode(text)[: model.context + 1 - len(model.prefix)]
+    if len(model.prefix) + len(ids) < 2:
+        return []
     sequence = torch.tensor([[*model.prefix, *ids]])
     first = max(1, len(model.prefix))  # without a prefix nothing predicts the first token
     logits = model.logits(sequence[:, :-1])[0, first - 1 :].cpu()

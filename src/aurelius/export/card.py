@@ -98,7 +98,7 @@ def card(
         "curve": table(paths.training),
         "picture": PICTURE if len(points(paths.training)) > 1 else "",
         "story": quoted(report["samples"][min(1, len(report["samples"]) - 1)]["text"]),
-        "quality": quality(recipe, paths, figures),
+        "quality": quality(paths, figures),
         "sink": "" if special.lead == special.begin else SINK,
         "decisions": decisions(recipe),
     }
@@ -202,15 +202,15 @@ def quoted(text: str) -> str:
     return "> " + text.replace("\n", "\n> ")
 
 
-def quality(recipe: Recipe, paths: RunPaths, figures: Mapping[str, Any]) -> str:
+def quality(paths: RunPaths, figures: Mapping[str, Any]) -> str:
     """Say what the model's figure is worth, if its stories are like those of the scale."""
     texts = islice(StoryFile(paths.corpus, "valid"), LOOKED_AT)
-    if not on_scale(recipe.corpus.source, texts):
+    if not on_scale(read_json(paths.corpus_report), texts):
         return ""
     bits = figures["bits_per_byte_text"]
     return (
-        f"It writes {scale.in_words(bits)}. On new stories it needs {bits:.3f} bits per byte of text, which "
-        f"puts it {scale.place(bits)}."
+        f"It writes {scale.in_words(bits)}. On new stories it needs {bits:.3f} bits per byte of text: it "
+        f"ranks {scale.place(bits)}."
     )
 
 

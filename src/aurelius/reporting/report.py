@@ -4,6 +4,7 @@ It is a stage like others, in a folder of its own with a manifest; ``report.json
 found, so that the page can be written again without measuring again.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,7 +44,7 @@ class _Work:
     def __call__(self, job: Job) -> None:
         before = _found_before(job)
         found = before | _measure(job, self, before)
-        write_json(job.out / FIGURES, {"weights": _weights(job.run), "found": found})
+        write_json(job.out / FIGURES, {"made_from": _made_from(job.run), "found": found})
         from aurelius.reporting.report_page import page
 
         write_bytes(job.out / PAGE, page(job.run, found).encode())
@@ -87,42 +88,39 @@ def report(
     return paths.folder / stage.folder / PAGE
 
 
-def _weights(run: RunPaths) -> str:
-    """Return the hash of the model that the run's evaluation is of."""
-    manifest = Manifest.read(run.training)
-    if manifest is None:
-        raise RunError(f"{run.folder} has not finished training; {suggest('run', run.folder)} resumes it")
-    return max((n, e.sha256) for n, e in manifest.outputs.items() if n.endswith("model.safetensors"))[1]
+def _made_from(run: RunPaths) -> str:
+    """Return a hash of all that the instruments' findings depend on."""
+    digest = hashlib.sha256()
+    for name in BUILDS_ON:
+        manifest = Manifest.read(run.folder / name)
+        if manifest is None:
+            raise RunError(f"{run.folder} is not finished: {suggest('run', run.folder)} does what is missing")
+        digest.update(repr(sorted((file, each.sha256) for file, each in manifest.outputs.items())).encode())
+    return digest.hexdigest()
 
 
 def _found_before(job: Job) -> dict[str, Any]:
-    """Return what an earlier report found about the same weights."""
+    """Return what an earlier report found about the same model and corpus."""
     try:
         earlier = read_json(job.out / FIGURES)
-        return earlier["found"] if earlier["weights"] == _weights(job.run) else {}
+        return earlier["found"] if earlier["made_from"] == _made_from(job.run) else {}
     except (AureliusError, KeyError, TypeError):
         return {}
 
 
 def _measure(job: Job, work: _Work, before: dict[str, Any]) -> dict[str, Any]:
     """Measure what is not known yet, or not in full."""
-    wanted = [
-        name
-        for name in INSTRUMENTS
-        if (
-            work.paradigms
-            if name == "pairs"
-            else name not in before or (work.full and not before[name]["full"])
-        )
-    ]
+    wanted = [name for name in INSTRUMENTS if _is_due(name, work, before)]
     if not wanted and "surprise" in before:
         return {}
     model = RunModel(job.run.folder, job.device)
     held_out = read_stories(job.run.corpus, "valid")
+    report = read_json(job.run.report_file)
+    trained_here = report["trained"]["step"] > 0
     subject = Subject(
         model,
         held_out[:HELD_OUT],
-        lambda: StoryFile(job.run.corpus, "train"),
+        (lambda: StoryFile(job.run.corpus, "train")) if trained_here else None,
         work.paradigms,
         work.style,
         work.full,
@@ -134,17 +132,25 @@ def _measure(job: Job, work: _Work, before: dict[str, Any]) -> dict[str, Any]:
             figures = INSTRUMENTS[name](subject)
         except (CorpusError, ModelError) as error:
             figures = {"problem": str(error)}
-        found[name] = {"full": work.full, **figures}
-    samples = read_json(job.run.report_file)["samples"]
+        found[name] = {"full": work.full, "pairs": str(work.pairs), **figures}
+    samples = report["samples"]
     texts = [("told", each["prompt"], each["text"], each.get("ended", True)) for each in samples]
     texts += [("held out", "", text, True) for text in held_out[:TOLD]]
-    found["surprise"] = [
-        {
-            "origin": origin,
-            "ended": ended,
-            "given": len(prompt.split()),
-            "pieces": [[piece.text, round(piece.bits, 2)] for piece in surprise(model, text)],
-        }
-        for origin, prompt, text, ended in texts
-    ]
+    found["surprise"] = [_shown(model, *each) for each in texts]
     return found
+
+
+def _is_due(name: str, work: _Work, before: dict[str, Any]) -> bool:
+    """Whether an instrument has not measured yet, or not in full, or other pairs."""
+    if name == "pairs" and not work.paradigms:
+        return False
+    if name not in before or (work.full and not before[name]["full"]):
+        return True
+    return name == "pairs" and before[name]["pairs"] != str(work.pairs)
+
+
+def _shown(model: RunModel, origin: str, prompt: str, text: str, ended: bool) -> dict[str, Any]:
+    """Return a story with the model's surprise at each word; ``given`` words were its prompt."""
+    pieces = [[piece.text, round(piece.bits, 2)] for piece in surprise(model, text)]
+    whole = "".join(str(piece) for piece, _ in pieces) == text.lstrip()
+    return {"origin": origin, "ended": ended, "whole": whole, "given": len(prompt.split()), "pieces": pieces}

@@ -3,11 +3,11 @@
 import json
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from aurelius.config.recipe import Recipe
+from aurelius.evaluation.instruments import INSTRUMENTS
 from aurelius.evaluation.scale import place
+from aurelius.export.card import corpus_licences
 from aurelius.files import read_json
 from aurelius.pipeline import stages
 from aurelius.pipeline.manifest import Manifest
@@ -24,13 +24,12 @@ KINDS = {
     "name": "the right name, out of five",
     "pronoun": "he or she",
 }
-INSTRUMENTS = ("pairs", "coherence", "novelty", "bottleneck", "sinks")
 
 
 def page(paths: RunPaths, found: Mapping[str, Any]) -> str:
     """Return the report of an evaluated run, given what the instruments found."""
     run = RunFolder(paths.folder)
-    report, recipe = run.report, run.recipe
+    report, recipe, corpus = run.report, run.recipe, read_json(run.corpus_report)
     ahead = outlook(run)
     measured = report["documentwise"]
     bits = measured["bits_per_byte_text"]
@@ -57,8 +56,8 @@ def page(paths: RunPaths, found: Mapping[str, Any]) -> str:
         problems=problems,
         kinds=KINDS,
         drawn=_drawn(known),
-        corpus=read_json(run.corpus_report),
-        sources=_sources(recipe),
+        corpus=corpus,
+        sources=" and ".join(corpus_licences(recipe, corpus)),
         recipe=json.dumps(recipe.model_dump(), indent=2, ensure_ascii=False),
         shape=recipe.model,
         vocab_size=recipe.tokenizer.vocab_size,
@@ -116,14 +115,7 @@ def _coloured(text: Mapping[str, Any]) -> dict[str, Any]:
         }
         for number, (piece, bits) in enumerate(text["pieces"])
     ]
-    return {"origin": text["origin"], "ended": text["ended"], "pieces": pieces}
-
-
-def _sources(recipe: Recipe) -> str:
-    """Name the corpus without the folders it was in."""
-    source = recipe.corpus.source
-    names = [source] if isinstance(source, str) else source
-    return " and ".join(name if name.startswith("hf:") else Path(name).name for name in names)
+    return {**text, "pieces": pieces}
 
 
 def _seconds(run: RunPaths) -> dict[str, str]:
