@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("reporting", "studies")
 COMMANDS = ("report", "compare", "study")
 TESTS = (
-    "tests/test_api.py", "tests/pipeline/test_run.py", "tests/evaluation", "tests/export/test_huggingface.py",
+    "tests/pipeline/test_run.py", "tests/evaluation", "tests/export/test_huggingface.py",
     "tests/cli/test_generate.py", "tests/inference/test_models.py",
 )  # fmt: skip
 

@@ -213,6 +213,6 @@ def test_lm_eval_agrees(which: str, style: Style, request: pytest.FixtureRequest
     assert done.returncode == 0, done.stderr
     (report,) = (tmp_path / "out").rglob("results_*.json")
     results = json.loads(report.read_text())["results"]
-    found = {name: results["some_" + re.sub(r"\W+", "_", name)]["acc,none"] for name in PARADIGMS}
+    found = {name: results["some_" + re.sub(r"[^\w-]+", "_", name)]["acc,none"] for name in PARADIGMS}
     assert found == {name: share.value for name, share in expected.answers.items()}
     assert results["some"]["acc,none"] == pytest.approx(expected.mean)
