@@ -11,8 +11,10 @@ import pytest
 from aurelius.cli.main import main
 from aurelius.errors import CorpusError, RunError
 from aurelius.evaluation.scale import KNOWN, place
+from aurelius.importing.import_model import import_model
 from aurelius.pipeline.manifest import Manifest
 from aurelius.pipeline.run import create
+from aurelius.pipeline.run import run as run_pipeline
 from aurelius.reporting.report import report
 
 
@@ -135,6 +137,19 @@ def test_every_run_of_the_command_ends_with_a_report(
     assert f"report          {copy}/report/report.html" in capsys.readouterr().out
     assert main(["report", str(copy), "--device", "cpu", "-q"]) == 0
     assert capsys.readouterr().out == f"{copy}/report/report.html\n"
+
+
+def test_an_imported_model_is_placed_but_nothing_is_said_of_its_training(
+    stories260k: Path, valid_sample: Path, tmp_path: Path
+):
+    corpus = {"corpus.source": str(valid_sample), "corpus.stories": 400, "evaluation.stories": 5}
+    run = import_model(stories260k, tmp_path / "run", overrides=corpus)
+    run_pipeline(run, device="cpu")
+    html = report(run, device="cpu").read_text()
+    assert ", imported." in html and "it ranks " in html
+    assert "the weights were imported" in html and "0 steps" not in html
+    assert "Not measured: novelty needs the stories that the model was trained on" in html
+    assert "is placed before every story" not in html, "it has no <sink>"
 
 
 def test_a_model_is_placed_between_its_neighbours():
