@@ -99,7 +99,7 @@ def _measure(options: argparse.Namespace, measures: list[str]) -> None:
     trained_on = _trained_on(options, run)
     if "novelty" in measures and trained_on is None:
         raise RecipeError(
-            f"{options.recipe} is not a run, so say what it was trained on: add --trained-on FILE"
+            f"{options.recipe} was not trained here, so say what it was trained on: add --trained-on FILE"
         )
     paradigms = read_paradigms(Path(options.pairs)) if options.pairs else []
     read_as, documents = "", []
@@ -150,7 +150,9 @@ def _trained_on(options: argparse.Namespace, run: Path | None) -> Callable[[], I
 
         paths, how = [Path(name) for name in options.trained_on], common.read_options(options)
         return lambda: chain.from_iterable(open_path(path, how).stories for path in paths)
-    if run is None:
+    from aurelius.config.recipe import Recipe
+
+    if run is None or not Recipe.load(run).training.steps:  # an imported model was trained elsewhere
         return None
     from aurelius.data.stories import StoryFile
 

@@ -97,7 +97,7 @@ def card(
         "conversion": conversion(tokenizers.load(paths.tokenizer_file)),
         "curve": table(paths.training),
         "picture": PICTURE if len(points(paths.training)) > 1 else "",
-        "story": quoted(report["samples"][min(1, len(report["samples"]) - 1)]["text"]),
+        "story": quoted(report["samples"][:2][-1]["text"]),
         "quality": quality(paths, figures),
         "sink": "" if special.lead == special.begin else SINK,
         "decisions": decisions(recipe),

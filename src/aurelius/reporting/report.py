@@ -14,7 +14,7 @@ from aurelius.config.recipe import Recipe
 from aurelius.data.stories import StoryFile, read_stories
 from aurelius.errors import AureliusError, CorpusError, ModelError, RunError, suggest
 from aurelius.evaluation.instruments import INSTRUMENTS, Subject
-from aurelius.evaluation.pairs import Paradigm, Style, read_paradigms
+from aurelius.evaluation.pairs import Paradigm, read_paradigms
 from aurelius.evaluation.surprise import surprise
 from aurelius.files import read_json, write_bytes, write_json
 from aurelius.inference.run_model import RunModel
@@ -38,7 +38,6 @@ class _Work:
 
     full: bool = False
     pairs: Path | None = None
-    style: Style = "sentence"
     paradigms: Sequence[Paradigm] = field(default=())
 
     def __call__(self, job: Job) -> None:
@@ -55,7 +54,6 @@ def report(
     *,
     full: bool = False,
     pairs: Path | None = None,
-    style: Style = "sentence",
     device: str = "auto",
     again: bool = True,
     progress: Progress = SILENT,
@@ -66,7 +64,6 @@ def report(
         run: the run folder, or its name in ``runs/``.
         full: measure as much as a table of results needs, which takes minutes.
         pairs: a folder with minimal pairs to measure.
-        style: how these are presented.
         device: auto, cpu, cuda or mps.
         again: write the page even if it is up to date.
         progress: reports the work.
@@ -78,7 +75,7 @@ def report(
     paths = RunPaths(find_run(run))
     if not paths.report_file.is_file():
         raise RunError(f"{run} is not evaluated yet, so there is nothing to report: {suggest('run', run)}")
-    work = _Work(full, pairs, style, read_paradigms(pairs) if pairs else ())
+    work = _Work(full, pairs, read_paradigms(pairs) if pairs else ())
     stage = Stage("report", (), BUILDS_ON, work, resumes=True, optional=True)
     recipe = Recipe.load(paths.folder)
     with locked(paths):
@@ -122,9 +119,8 @@ def _measure(job: Job, work: _Work, before: dict[str, Any]) -> dict[str, Any]:
         held_out[:HELD_OUT],
         (lambda: StoryFile(job.run.corpus, "train")) if trained_here else None,
         work.paradigms,
-        work.style,
-        work.full,
-        job.progress,
+        full=work.full,
+        progress=job.progress,
     )
     found: dict[str, Any] = {}
     for name in wanted:
@@ -132,7 +128,9 @@ def _measure(job: Job, work: _Work, before: dict[str, Any]) -> dict[str, Any]:
             figures = INSTRUMENTS[name](subject)
         except (CorpusError, ModelError) as error:
             figures = {"problem": str(error)}
-        found[name] = {"full": work.full, "pairs": str(work.pairs), **figures}
+        found[name] = {"full": work.full, **figures}
+        if name == "pairs":
+            found[name]["folder"] = str(work.pairs)
     samples = report["samples"]
     texts = [("told", each["prompt"], each["text"], each.get("ended", True)) for each in samples]
     texts += [("held out", "", text, True) for text in held_out[:TOLD]]
@@ -146,7 +144,7 @@ def _is_due(name: str, work: _Work, before: dict[str, Any]) -> bool:
         return False
     if name not in before or (work.full and not before[name]["full"]):
         return True
-    return name == "pairs" and before[name]["pairs"] != str(work.pairs)
+    return name == "pairs" and before[name]["folder"] != str(work.pairs)
 
 
 def _shown(model: RunModel, origin: str, prompt: str, text: str, ended: bool) -> dict[str, Any]:

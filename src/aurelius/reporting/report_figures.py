@@ -43,11 +43,8 @@ def scale(bits_per_byte: float, name: str) -> str:
         return to_svg(figure, "Known models", f"{name}: {bits_per_byte:.3f} bits per byte. {told}.")
 
 
-def learning_curve(metrics: Sequence[Mapping[str, Any]]) -> str:
+def learning_curve(points: Sequence[tuple[int, float]]) -> str:
     """Draw the held-out bits per byte during training; nothing if there are none."""
-    points = [
-        (line["tokens"], line["valid_bits_per_byte"]) for line in metrics if "valid_bits_per_byte" in line
-    ]
     if len(points) < 2:
         return ""
     return curve(

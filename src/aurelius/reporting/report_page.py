@@ -8,6 +8,7 @@ from typing import Any
 from aurelius.evaluation.instruments import INSTRUMENTS
 from aurelius.evaluation.scale import place
 from aurelius.export.card import corpus_licences
+from aurelius.export.learning_curve import points
 from aurelius.files import read_json
 from aurelius.pipeline import stages
 from aurelius.pipeline.manifest import Manifest
@@ -30,7 +31,7 @@ def page(paths: RunPaths, found: Mapping[str, Any]) -> str:
     """Return the report of an evaluated run, given what the instruments found."""
     run = RunFolder(paths.folder)
     report, recipe, corpus = run.report, run.recipe, read_json(run.corpus_report)
-    ahead = outlook(run)
+    ahead, known_points = outlook(run), points(run.training)
     measured = report["documentwise"]
     bits = measured["bits_per_byte_text"]
     on_scale = ahead.writes is not None
@@ -46,8 +47,8 @@ def page(paths: RunPaths, found: Mapping[str, Any]) -> str:
         ahead=ahead,
         place=place(bits) if on_scale else None,
         scale=figures.scale(bits, "this model") if on_scale else "",
-        curve=figures.learning_curve(run.metrics),
-        points=[line for line in run.metrics if "valid_bits_per_byte" in line],
+        curve=figures.learning_curve(known_points),
+        points=known_points,
         spread=_spread(report),
         positions=report.get("by_position", []),
         by_position=_by_position(report),
