@@ -17,17 +17,21 @@ FILE = "special.json"
 class SpecialTokens:
     """The ids that begin and end a story, that lead every block and prompt, and that stand for unknowns.
 
-    A tokenizer from elsewhere has no ``<sink>``; its begin token leads instead.
+    A tokenizer from elsewhere has no ``<sink>``; its begin token leads instead. With ``lead`` None nothing
+    leads: a story's first token has position 0. If it also has no begin token (``begin`` is ``end``), nothing
+    precedes the first word.
     """
 
     begin: int = BOS
     end: int = EOS
-    lead: int = SINK
+    lead: int | None = SINK
     unknown: int | None = UNK
 
     @property
     def prefix(self) -> list[int]:
         """The ids before every text, as at inference."""
+        if self.lead is None:
+            return [] if self.begin == self.end else [self.begin]
         return [self.begin] if self.lead == self.begin else [self.lead, self.begin]
 
     @property
@@ -55,3 +59,8 @@ class SpecialTokens:
 
 
 OURS = SpecialTokens()  # of the tokenizers trained here
+PREFIXES = {  # by name in a recipe: what precedes the first word of a text
+    "sink": OURS,
+    "begin": SpecialTokens(lead=None),
+    "none": SpecialTokens(begin=EOS, lead=None),
+}

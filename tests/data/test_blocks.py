@@ -11,7 +11,7 @@ from aurelius.data.blocks import Blocks
 from aurelius.data.store import TokenStore
 from aurelius.data.stories import read_stories
 from aurelius.errors import RunError
-from aurelius.special_tokens import BOS, EOS, IGNORE_INDEX, SINK
+from aurelius.special_tokens import BOS, EOS, IGNORE_INDEX, PREFIXES, SINK
 from aurelius.tokenizer import build, pack
 from aurelius.tokenizer.load import load
 
@@ -52,6 +52,19 @@ def test_each_token_is_a_target_once_per_epoch(case, epoch):
         at += len(fits[0])
     assert sum(map(len, left)) < context or at > len(stream), "only the last partial block is left out"
     assert len(stories.ids) - len(stream) < context
+
+
+@given(cases)
+def test_without_a_leading_token_a_block_begins_with_its_piece(case):
+    lengths, context, seed = case
+    led = store(lengths)
+    bare = TokenStore(led.ids, led.starts, special=PREFIXES["begin"])
+    blocks = Blocks(bare, context, seed)
+    inputs, targets = blocks.batch(0, blocks.per_epoch)
+    _, stream = Blocks(led, context, seed).batch(0, blocks.per_epoch)
+    assert (np.where(inputs == BOS, IGNORE_INDEX, inputs) == stream).all()
+    assert (targets[:, :-1] == stream[:, 1:]).all()
+    assert (targets[:, -1] == IGNORE_INDEX).all(), "its target is the first input of the next block"
 
 
 shares = st.sampled_from([0.0, 0.25, 0.5, 0.9, 1.0])

@@ -125,6 +125,10 @@ class TokenizerSettings(Section):
         default="separate",
         description="separate: punctuation is separate from words; glued: it is part of them",
     )
+    prefix: Literal["sink", "begin", "none"] = Field(
+        default="sink",
+        description="what every text begins with: sink: <sink> <s>; begin: <s>; none: nothing",
+    )
     source: str = Field(
         default="",
         description="model folder to take the tokenizer from (imported: the run's own); empty: train one",
@@ -143,6 +147,11 @@ class TokenizerSettings(Section):
     @model_validator(mode="after")
     def _consistent(self):
         if self.source:
+            if self.prefix != "sink":
+                raise ValueError(
+                    f"prefix {self.prefix!r} is for a tokenizer that is trained here, but source "
+                    "takes an existing one, with its prefix"
+                )
             return self
         least = len(SPECIAL_TOKENS) + len(BYTE_TOKENS) + self.max_characters
         if self.vocab_size < least:

@@ -5,7 +5,8 @@ In each epoch the stories are shuffled by the seed and laid end to end, and the 
 the whole piece: position i predicts the token at i + 1, and the last position predicts the stream's next
 token. No block crosses epochs, and the position in the data is one number: how many blocks were taken. Cut
 one after another, the pieces make each token a target exactly once per epoch (except for the last, partial
-piece); a share of them may start at the next story instead (see `Blocks`).
+piece); a share of them may start at the next story instead (see `Blocks`). Without ``<sink>`` the inputs are
+the piece itself, so its first token is no target.
 
 Shapes: B blocks, T = context.
 """
@@ -15,11 +16,24 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from aurelius.data.store import TokenStore
 from aurelius.errors import RunError
 from aurelius.special_tokens import IGNORE_INDEX
+
+
+def inputs_and_targets(pieces: Tensor, lead: int | None) -> tuple[Tensor, Tensor]:
+    """Return the inputs and targets [B, T] of pieces [B, T]."""
+    if lead is None:
+        targets = pieces.roll(-1, 1)
+        targets[:, -1] = IGNORE_INDEX
+        return pieces, targets
+    inputs = pieces.roll(1, 1)
+    inputs[:, 0] = lead
+    return inputs, pieces
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,10 +86,9 @@ class Blocks:
         ``<s>`` as a target is IGNORE_INDEX. A batch may span two epochs; a block never does.
         """
         pieces = np.stack([self.piece(n) for n in range(first, first + count)])
-        inputs = np.empty_like(pieces)
-        inputs[:, 0] = self.store.special.lead
-        inputs[:, 1:] = pieces[:, :-1]
-        return inputs, np.where(pieces == self.store.special.never_target, IGNORE_INDEX, pieces)
+        inputs, targets = inputs_and_targets(torch.from_numpy(pieces), self.store.special.lead)
+        targets[targets == self.store.special.never_target] = IGNORE_INDEX
+        return inputs.numpy(), targets.numpy()
 
     def piece(self, block: int) -> NDArray[np.int64]:
         """Return the ``context`` consecutive tokens of the epoch's stream that are this block's targets."""

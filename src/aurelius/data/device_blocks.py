@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aurelius.data.blocks import Blocks
+from aurelius.data.blocks import Blocks, inputs_and_targets
 from aurelius.special_tokens import IGNORE_INDEX
 
 
@@ -34,10 +34,8 @@ class DeviceBlocks:
             starts = self._block_starts[index : index + count]
             pieces.append(stream[starts.unsqueeze(1) + within])
             first, count = first + len(starts), count - len(starts)
-        targets = torch.cat(pieces).long()
-        inputs = targets.roll(1, 1)
         special = self.blocks.store.special
-        inputs[:, 0] = special.lead
+        inputs, targets = inputs_and_targets(torch.cat(pieces).long(), special.lead)
         return inputs, targets.masked_fill(targets == special.never_target, IGNORE_INDEX)
 
     def _stream_of(self, number: int) -> Tensor:

@@ -32,6 +32,7 @@ SINK = (
     "Every text begins with `<sink> <s>`, which the tokenizer adds: `<sink>` is an empty token for attention "
     "heads that find nothing else to attend to."
 )
+PREFIXES = ("no special token", "its begin token", "`<sink> <s>`")  # by their length
 UNSTATED = "licence not stated"
 
 
@@ -79,7 +80,7 @@ def card(
         + (f", {corpus['train']['stories']:,} training stories" if trained["step"] else "")
         + f"; {in_words(licence_of)}",
         "training": training(recipe, trained),
-        "prefix": "its begin token" if special.lead == special.begin else "`<sink> <s>`",
+        "prefix": PREFIXES[len(special.prefix)],
         "bits_per_byte": f"{figures['bits_per_byte']:.4f} ± {figures['standard_error']:.4f}",
         "nats": f"{figures['nats_per_token']:.4f}",
         "packed": packed(report["packed"]),
@@ -99,7 +100,7 @@ def card(
         "picture": PICTURE if len(points(paths.training)) > 1 else "",
         "story": quoted(report["samples"][:2][-1]["text"]),
         "quality": quality(paths, figures),
-        "sink": "" if special.lead == special.begin else SINK,
+        "sink": SINK if len(special.prefix) == 2 else "",
         "decisions": decisions(recipe),
     }
     # Without an unknown token, the end token pads, and fine-tuning masks it.
@@ -237,7 +238,7 @@ def decisions(recipe: Recipe) -> str:
         lines[:0] = [
             f"Tokenizer: BPE of words with their trailing space, punctuation {split}; 256 byte tokens spell "
             "what the vocabulary lacks. The first token after a prompt then starts a word, as in training.",
-            "Every block, and every text, begins with `<sink>`.",
+            *["Every block, and every text, begins with `<sink>`."] * (recipe.tokenizer.prefix == "sink"),
         ]
     return "\n".join(f"- {text}" for text in lines)
 

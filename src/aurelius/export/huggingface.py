@@ -126,7 +126,7 @@ def tokenizer_config(recipe: Recipe, special: SpecialTokens, tokenizer: Tokenize
     more: dict[str, Any] = {}
     if special.unknown is not None:
         more["unk_token"] = tokenizer.id_to_token(special.unknown)
-    if special.lead != special.begin:
+    if special.lead not in (None, special.begin):
         more["additional_special_tokens"] = [tokenizer.id_to_token(special.lead)]
     if not spm.problem(tokenizer):
         more["add_prefix_space"] = False  # llama.cpp's converter would add one

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from tokenizers import Tokenizer
 
 from aurelius.export.gguf import NO_NORMALIZER
-from aurelius.special_tokens import BOS, BYTE_TOKENS, EOS, SINK, SPECIAL_TOKENS, UNK
+from aurelius.special_tokens import BOS, BYTE_TOKENS, EOS, OURS, SINK, SPECIAL_TOKENS, UNK
 
 NO_ID = 2**64 - 1  # -1, as protocol buffers write it
 BPE = 2  # model_type of TrainerSpec
@@ -55,6 +55,8 @@ def problem(tokenizer: Tokenizer) -> str:
         return "has no byte tokens; a GGUF needs them to spell any text"
     if not is_ours(tokenizer):
         return "is not a tokenizer that Aurelius made; it cannot be written as GGUF"
+    if tokenizer.encode("").ids != OURS.prefix:
+        return "does not begin texts with <sink> <s>, as a GGUF file does; it cannot be written as GGUF"
     normalizers = (rules["normalizer"] or {}).get("normalizers", [])
     if any(rule.get("pattern", {}).get("Regex") == "$" for rule in normalizers):
         return f"has the reference normalizer, {NO_NORMALIZER}"

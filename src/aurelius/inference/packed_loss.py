@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aurelius.data.blocks import Blocks
+from aurelius.data.blocks import Blocks, inputs_and_targets
 from aurelius.progress import SILENT, Progress
+from aurelius.special_tokens import IGNORE_INDEX
 
 
 @dataclass(frozen=True)
@@ -53,21 +54,23 @@ def packed_loss(
     """
     count = min(limit or blocks.per_epoch, blocks.per_epoch)
     total = of_begins = scored = begins = 0.0
+    special = blocks.store.special
     with progress.task("evaluating packed blocks", count, "blocks") as task:
         for first in range(0, count, batch):
             pieces = [blocks.piece(number) for number in range(first, min(first + batch, count))]
-            targets = torch.from_numpy(np.stack(pieces))
-            ids = targets.roll(1, 1)
-            ids[:, 0] = blocks.store.special.lead
+            ids, targets = inputs_and_targets(torch.from_numpy(np.stack(pieces)), special.lead)
             predicted = logits(ids)
             nats = torch.nn.functional.cross_entropy(
-                predicted.flatten(0, 1), targets.flatten().to(predicted.device), reduction="none"
+                predicted.flatten(0, 1),
+                targets.flatten().to(predicted.device),
+                reduction="none",
+                ignore_index=IGNORE_INDEX,
             )
-            is_begin = (targets == blocks.store.special.never_target).flatten()
+            is_begin = (targets == special.never_target).flatten()
             nats = nats.double().cpu()
             of_begins += nats[is_begin].sum().item()
             total += nats[~is_begin].sum().item()
             begins += is_begin.sum().item()
-            scored += (~is_begin).sum().item()
+            scored += (~is_begin & (targets != IGNORE_INDEX).flatten()).sum().item()
             task.advance(len(pieces))
     return PackedLoss(total / scored, (total + of_begins) / (scored + begins), count)

@@ -7,7 +7,7 @@ from aurelius.data.stories import StoryFile
 from aurelius.errors import TokenizerError
 from aurelius.files import read_json, write_bytes
 from aurelius.progress import SILENT, Progress
-from aurelius.special_tokens import SpecialTokens
+from aurelius.special_tokens import PREFIXES
 from aurelius.tokenizer.load import load, special_tokens_of
 from aurelius.tokenizer.suffix_bpe import train
 
@@ -34,7 +34,7 @@ def build(recipe: Recipe, corpus_folder: Path, out: Path, progress: Progress = S
     stories = StoryFile(corpus_folder, "train", limit=recipe.tokenizer.stories)
     tokenizer = train(stories, recipe.tokenizer, progress)
     write_bytes(out / "tokenizer.json", tokenizer.to_str(pretty=True).encode())
-    SpecialTokens().write(out)
+    PREFIXES[recipe.tokenizer.prefix].write(out)
     return []
 
 

@@ -63,7 +63,11 @@ def special_tokens_of(config: dict[str, Any], tokenizer: Tokenizer, where: str) 
         ids[key] = value
     lead, unknown = tokenizer.token_to_id("<sink>"), tokenizer.token_to_id("<unk>")
     begin = ids["bos_token_id"]
-    return SpecialTokens(begin, ids["eos_token_id"], begin if lead is None else lead, unknown)
+    if lead is None:
+        lead = begin
+    elif lead not in tokenizer.encode("").ids:  # one of ours, trained without it
+        lead = None
+    return SpecialTokens(begin, ids["eos_token_id"], lead, unknown)
 
 
 def check_same(own: Path, other: Path) -> None:

@@ -25,6 +25,7 @@ from aurelius.special_tokens import (
     BOS,
     BYTE_TOKENS,
     EOS,
+    PREFIXES,
     SINK,
     SPECIAL_TOKENS,
 )
@@ -124,9 +125,10 @@ def assemble(draft: Tokenizer, recipe: TokenizerSettings) -> Tokenizer:
     tokenizer.pre_tokenizer = split(recipe)
     tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
     tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
+    prefix = [SPECIAL_TOKENS[i] for i in PREFIXES[recipe.prefix].prefix]
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="<sink> <s> $A",
-        pair="<sink> <s> $A </s> $B:1",
+        single=[*prefix, "$A"],
+        pair=[*prefix, "$A", "</s>", "$B:1"],
         special_tokens=[("<s>", BOS), ("</s>", EOS), ("<sink>", SINK)],
     )
     tokenizer.encode_special_tokens = True
