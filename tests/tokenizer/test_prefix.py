@@ -9,6 +9,7 @@ from transformers import AutoTokenizer
 from aurelius import run as run_pipeline
 from aurelius.config.settings import TokenizerSettings
 from aurelius.errors import TokenizerError
+from aurelius.export import gguf
 from aurelius.export.gguf_file import check_tokenizer
 from aurelius.files import read_json
 from aurelius.inference.run_model import RunModel
@@ -33,7 +34,9 @@ def test_another_prefix(tmp_path: Path, prefix: str, ids: list[int]):
     assert special_tokens_of(config, load(published / "tokenizer.json"), "") == PREFIXES[prefix]
     with pytest.raises(TokenizerError, match="does not begin texts with <sink> <s>"):
         check_tokenizer(LlamaFolder.read(published))
-    assert "<sink>" not in (published / "README.md").read_text()
+    with pytest.raises(TokenizerError, match=f"tokenizer.prefix is {prefix}"):
+        gguf.preflight(folder.recipe)
+    assert "`<sink> <s>`" not in (published / "README.md").read_text()
 
 
 def test_an_existing_tokenizer_keeps_its_prefix():

@@ -54,6 +54,11 @@ def preflight(recipe: Recipe) -> None:
         raise ModelError(problem)
     if recipe.tokenizer.normalizer == "reference" and not recipe.tokenizer.source:
         raise TokenizerError(f"tokenizer.normalizer is reference, {NO_NORMALIZER}")
+    if recipe.tokenizer.prefix != "sink":
+        raise TokenizerError(
+            f"tokenizer.prefix is {recipe.tokenizer.prefix}, and a GGUF file begins texts with <sink> <s>: "
+            "leave GGUF out, or train with tokenizer.prefix=sink"
+        )
 
 
 def kind_of(name: str) -> str | None:
