@@ -124,7 +124,9 @@ def test_every_instrument_by_its_name(tiny_storyteller: Path, held_out: list[str
         model = open_model(folder, "cpu")
         subject = Subject(model, held_out, lambda: held_out, pairs, full=False)
         found = examine(subject, reversed(INSTRUMENTS))
-        assert list(found) == ["sinks", "bottleneck", "novelty", "coherence", "pairs"]
+        assert list(found) == [*reversed(INSTRUMENTS)]
         assert found["pairs"]["paradigms"]["verbs"]["of"] == 100, "a quick look"
         assert found["novelty"]["stories"]["texts"] == 32
+        assert found["gap"]["gap"] == 0, "the same stories on both sides"
+        assert set(found["positions"]) <= {"0", "4", "16", "64", "128", "256", "512", "1024"}
         assert examine(subject, []) == {}

@@ -61,6 +61,8 @@ def test_files_are_recorded_without_their_folders(tmp_path: Path):
         ({"x": "model.layers"}, "every arm has to set it"),
         ({"quesiton": "?"}, "did you mean 'question'"),
         ({"measure": "loss"}, "measure"),
+        ({"figures": ["bottelneck.head_effective_rank"]}, "not an instrument; known are pairs, "),
+        ({"figures": ["pairs.mean"]}, "name their folder"),
         ({"arms": [{"name": "a"}, {"name": "a"}]}, "two arms called"),
         ({"grid": {"corpus.seed": [0, 1]}}, "different corpora"),
     ],

@@ -25,7 +25,7 @@ def test_a_trial_whose_worker_is_killed_goes_on_from_its_checkpoint(tmp_path: Pa
     changes |= {"training.checkpoint_every": 5, "training.log_every": 5}
     study = Study.of({"title": "T", "recipe": "pico", "set": changes, "grid": {"model.d_mlp": [48, 64]}})
     works = [
-        Work(trial, tmp_path / trial.folder, ["A dog ran. It was happy."], study.measure, "cpu")
+        Work(trial, tmp_path / trial.folder, ["A dog ran. It was happy."], study, "cpu")
         for trial in trials_of(study, Path())
     ]
     victims: list[int] = []

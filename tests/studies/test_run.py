@@ -133,6 +133,32 @@ def test_report_and_figure_say_what_the_json_says(finished: Path, capsys: pytest
     assert table["baseline"] == "d_model=32" and table["arms"][1]["difference"]["seeds"] == 2
 
 
+def test_figures_that_are_asked_for_later_are_measured_without_training(finished: Path, tmp_path: Path):
+    path = tmp_path / "widths.toml"
+    asked = 'figures = ["bottleneck.head_effective_rank", "sinks.norm_by_layer.others.-1", "gap.nothing"]'
+    path.write_text(finished.read_text().replace("[set]", f"{asked}\n[set]"))
+    path.with_suffix(".json").write_bytes(finished.with_suffix(".json").read_bytes())
+    before = [
+        p.stat().st_mtime_ns for p in sorted((finished.parent / "runs").glob("*/training/manifest.json"))
+    ]
+    results = run_study(path, finished.parent / "runs", device="cpu")
+    after = [
+        p.stat().st_mtime_ns for p in sorted((finished.parent / "runs").glob("*/training/manifest.json"))
+    ]
+    assert before == after, "nothing was trained"
+    record = results.of("d_model=48")[1]
+    model = open_model(finished.parent / "runs/d_model=48-seed-1", "cpu")
+    spectrum = np.linalg.svd(model.head().numpy(), compute_uv=False)
+    shares = spectrum / spectrum.sum()
+    assert record.figures["bottleneck.head_effective_rank"] == pytest.approx(
+        np.exp(-(shares * np.log(shares)).sum()), abs=0.01
+    )
+    assert record.figures["sinks.norm_by_layer.others.-1"] and record.figures["gap.nothing"] is None
+    assert results.figure_difference("d_model=48", "gap.nothing") is None
+    difference = results.figure_difference("d_model=48", "bottleneck.head_effective_rank")
+    assert difference and difference.shown_as(".3g") in path.with_suffix(".md").read_text()
+
+
 def test_results_are_enough_and_an_arm_that_changed_is_trained_again(finished: Path, tmp_path: Path):
     path = tmp_path / "widths.toml"
     path.write_text(finished.read_text())

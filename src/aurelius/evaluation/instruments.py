@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from aurelius.errors import CorpusError
@@ -55,14 +56,10 @@ def _coherence(subject: Subject) -> dict[str, Any]:
 def _novelty(subject: Subject) -> dict[str, Any]:
     from aurelius.evaluation.novelty import measure_novelty
 
-    if subject.trained_on is None:
-        raise CorpusError(
-            "novelty needs the stories that the model was trained on, which are not known: "
-            "aurelius evaluate --trained-on FILE names them"
-        )
     count = 500 if subject.full else 32
+    trained_on = _training_stories(subject, "novelty")
     found = measure_novelty(
-        subject.model, subject.documents, subject.trained_on(), count=count, progress=subject.progress
+        subject.model, subject.documents, trained_on, count=count, progress=subject.progress
     )
     return found.as_json()
 
@@ -83,12 +80,42 @@ def _sinks(subject: Subject) -> dict[str, Any]:
     return measure_sinks(subject.model, subject.documents, count=count, progress=subject.progress).as_json()
 
 
+def _positions(subject: Subject) -> dict[str, Any]:
+    from aurelius.evaluation.likelihood import score
+
+    documents = subject.documents[: 500 if subject.full else 64]
+    stretches = score(subject.model, documents, subject.progress).stretches
+    return {str(each.first): each.as_json()["bits_per_byte"] for each in stretches}
+
+
+def _gap(subject: Subject) -> dict[str, Any]:
+    from aurelius.evaluation.likelihood import measure
+
+    count = 500 if subject.full else 64
+    seen, unseen = (
+        measure(subject.model, texts, subject.progress).bits_per_byte_text
+        for texts in (list(islice(_training_stories(subject, "gap"), count)), subject.documents[:count])
+    )
+    return {"trained_on": round(seen, 4), "held_out": round(unseen, 4), "gap": round(unseen - seen, 4)}
+
+
+def _training_stories(subject: Subject, instrument: str) -> Iterable[str]:
+    if subject.trained_on is None:
+        raise CorpusError(
+            f"{instrument} needs the stories that the model was trained on, which are not known: "
+            "aurelius evaluate --trained-on FILE names them"
+        )
+    return subject.trained_on()
+
+
 INSTRUMENTS: dict[str, Callable[[Subject], dict[str, Any]]] = {
     "pairs": _pairs,
     "coherence": _coherence,
     "novelty": _novelty,
     "bottleneck": _bottleneck,
     "sinks": _sinks,
+    "positions": _positions,  # bits per byte by the token that a stretch begins at
+    "gap": _gap,  # between stories that the model was trained on and held-out ones
 }
 
 

@@ -12,7 +12,7 @@ interval covers depends on what was repeated:
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ class Difference:
     low: float
     high: float
     p: float
-    documents: int
+    documents: int  # 0: they are taken as given
     seeds: int  # 1: the interval covers other documents, but no other training
 
     @property
@@ -45,7 +45,11 @@ class Difference:
     @property
     def shown(self) -> str:
         """The difference with its interval: −0.0123 [−0.0150, −0.0096]."""
-        value, low, high = (f"{n:+.4f}".replace("-", "−") for n in (self.value, self.low, self.high))
+        return self.shown_as(".4f")
+
+    def shown_as(self, form: str) -> str:
+        """Return the same with numbers of another form."""
+        value, low, high = (f"{n:+{form}}".replace("-", "−") for n in (self.value, self.low, self.high))
         return f"{value} [{low}, {high}]"
 
     @property
@@ -117,26 +121,36 @@ def over_seeds(
     Raises:
         CompareError: there is a single seed, which says nothing about another, or the shapes differ.
     """
+    _check(first, second, sizes)
+    found = between_seeds(bits_per_byte(first, sizes), bits_per_byte(second, sizes))
+    value, of_seeds = found.value, found.high - found.value
+    low, high = _bootstrap((second - first).mean(0), sizes)
+    low, high = value - math.hypot(value - low, of_seeds), value + math.hypot(high - value, of_seeds)
+    return replace(found, low=low, high=high, documents=len(sizes))
+
+
+def between_seeds(first: NDArray[np.float64], second: NDArray[np.float64]) -> Difference:
+    """Compare any figure [S] of two ways to train with the same S seeds; the documents are taken as given.
+
+    Raises:
+        CompareError: there is a single seed, which says nothing about another.
+    """
     from scipy.stats import permutation_test, t
 
-    _check(first, second, sizes)
-    seeds = len(first)
-    if first.ndim < 2 or seeds < 2:
+    seeds = np.size(first)
+    if np.ndim(first) < 1 or seeds < 2:
         raise CompareError("an interval over seeds needs at least 2 seeds of each; there is 1")
-    per_seed = bits_per_byte(second - first, sizes)
-    value = float(per_seed.mean())
-    of_seeds = float(t.ppf((1 + CONFIDENCE) / 2, seeds - 1) * per_seed.std(ddof=1)) / math.sqrt(seeds)
-    low, high = _bootstrap((second - first).mean(0), sizes)
+    value = float((second - first).mean())
+    half = float(t.ppf((1 + CONFIDENCE) / 2, seeds - 1) * (second - first).std(ddof=1)) / math.sqrt(seeds)
     test = permutation_test(
-        (bits_per_byte(second, sizes), bits_per_byte(first, sizes)),
+        (second, first),
         lambda b, a, axis: (b - a).mean(axis=axis),
         permutation_type="samples",
         vectorized=True,
         n_resamples=RESAMPLES,
         rng=np.random.default_rng(SEED),
     )
-    low, high = value - math.hypot(value - low, of_seeds), value + math.hypot(high - value, of_seeds)
-    return Difference(value, low, high, float(test.pvalue), len(sizes), seeds)
+    return Difference(value, value - half, value + half, float(test.pvalue), 0, seeds)
 
 
 def _check(first: NDArray[np.float64], second: NDArray[np.float64], sizes: NDArray[np.float64]) -> None:

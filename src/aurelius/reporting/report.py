@@ -28,6 +28,7 @@ from aurelius.run_paths import RunPaths
 
 FIGURES, PAGE = "report.json", "report.html"
 BUILDS_ON = ("corpus", "tokenizer", "training", "evaluation")
+ON_PAGE = ("pairs", "coherence", "novelty", "bottleneck", "sinks")  # the instruments that are reported
 HELD_OUT = 1000  # stories that the instruments choose from
 TOLD = 2  # held-out stories that are shown with the model's surprise
 
@@ -107,7 +108,7 @@ def _found_before(job: Job) -> dict[str, Any]:
 
 def _measure(job: Job, work: _Work, before: dict[str, Any]) -> dict[str, Any]:
     """Measure what is not known yet, or not in full."""
-    wanted = [name for name in INSTRUMENTS if _is_due(name, work, before)]
+    wanted = [name for name in ON_PAGE if _is_due(name, work, before)]
     if not wanted and "surprise" in before:
         return {}
     model = RunModel(job.run.folder, job.device)

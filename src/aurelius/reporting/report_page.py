@@ -5,7 +5,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from aurelius.evaluation.instruments import INSTRUMENTS
 from aurelius.evaluation.scale import place
 from aurelius.export.card import corpus_licences
 from aurelius.export.learning_curve import points
@@ -17,6 +16,7 @@ from aurelius.pipeline.run_folder import RunFolder
 from aurelius.progress_bar import duration
 from aurelius.reporting import report_figures as figures
 from aurelius.reporting.environment import render
+from aurelius.reporting.report import ON_PAGE
 from aurelius.run_paths import RunPaths
 
 MOST_BITS = 10  # of the strongest colour, as on the story page
@@ -35,8 +35,8 @@ def page(paths: RunPaths, found: Mapping[str, Any]) -> str:
     measured = report["documentwise"]
     bits = measured["bits_per_byte_text"]
     on_scale = ahead.writes is not None
-    problems = {name: found[name]["problem"] for name in INSTRUMENTS if "problem" in found.get(name, {})}
-    known = {name: None if name in problems else found.get(name) for name in INSTRUMENTS}
+    problems = {name: found[name]["problem"] for name in ON_PAGE if "problem" in found.get(name, {})}
+    known = {name: None if name in problems else found.get(name) for name in ON_PAGE}
     return render(
         "report.html.jinja",
         name=recipe.name if recipe.name != "auto" else run.folder.resolve().name,

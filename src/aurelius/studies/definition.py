@@ -31,6 +31,7 @@ from pydantic import Field, ValidationError, model_validator
 from aurelius.config.recipe import Recipe, flatten
 from aurelius.config.settings import Section
 from aurelius.errors import CompareError
+from aurelius.evaluation.instruments import INSTRUMENTS
 
 HELD_OUT = "held-out"
 MEASURES = {
@@ -60,6 +61,10 @@ class Study(Section):
     )
     stories: int = Field(default=0, ge=0, description="only the first of the documents; 0: all")
     measure: Literal["bits_per_byte", "bits_per_byte_text"] = Field(default="bits_per_byte_text")
+    figures: list[str] = Field(
+        default=[], description="also measured: keys of what an instrument finds, such as pairs.mean"
+    )
+    pairs: str = Field(default="", description="folder of the minimal pairs that figures ask for")
     baseline: str = Field(default="", description="arm that the others are compared with; empty: the first")
     x: str = Field(
         default="", description="key that is the horizontal axis of the figure; empty: a row per arm"
@@ -72,12 +77,23 @@ class Study(Section):
     def _consistent(self):
         if self.tokens and self.minutes:
             raise ValueError("tokens and minutes are both given; choose one of them")
+        for name in self.instruments:
+            if name not in INSTRUMENTS:
+                known = ", ".join(INSTRUMENTS)
+                raise ValueError(f"figures asks for {name!r}, which is not an instrument; known are {known}")
+        if "pairs" in self.instruments and not self.pairs:
+            raise ValueError('figures asks for pairs; name their folder with pairs = "FOLDER"')
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds {self.seeds} has a seed twice")
         for key, values in flatten(self.grid):
             if not isinstance(values, list) or not values:
                 raise ValueError(f"grid.{key} is {values!r}; a grid needs a list of values")
         return self
+
+    @property
+    def instruments(self) -> list[str]:
+        """The instruments that the figures come from."""
+        return list(dict.fromkeys(figure.split(".")[0] for figure in self.figures))
 
     @classmethod
     def load(cls, path: Path) -> "Study":

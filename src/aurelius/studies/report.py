@@ -70,9 +70,27 @@ def markdown(results: Results, path: Path) -> str:
         cells += _difference(row["difference"])
         lines.append(f"| {' | '.join(map(_cell, cells))} |")
     figure = path.with_suffix(".svg").name
-    parts = [f"# {study.title}", study.question, "\n".join(lines), _coverage(table)]
+    parts = [f"# {study.title}", study.question, "\n".join(lines), _figures(results), _coverage(table)]
     parts += [f"![{_alternative(table)}]({figure})", _method(results, path)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _figures(results: Results) -> str:
+    """Return a table of what the instruments found: a row per figure, a column per arm."""
+    if not results.study.figures:
+        return ""
+    arms = [arm.name for arm in arms_of(results.study) if results.of(arm)]
+    lines = [f"| {' | '.join(map(_cell, ['', *arms]))} |", "|---" + "|---:" * len(arms) + "|"]
+    for figure in results.study.figures:
+        cells = [f"`{figure}`"]
+        for arm in arms:
+            values = [record.figures.get(figure) for record in results.of(arm).values()]
+            values = [value for value in values if value is not None]
+            difference = results.figure_difference(arm, figure) if arm != results.baseline else None
+            mean = f"{np.mean(values):.4g}" if values else "–"
+            cells.append(f"{mean} ({difference.shown_as('.3g')})" if difference else mean)
+        lines.append(f"| {' | '.join(map(_cell, cells))} |")
+    return "\n".join(lines)
 
 
 def _difference(difference: Difference | None) -> list[str]:

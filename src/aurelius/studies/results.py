@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aurelius.errors import CompareError, RunError
-from aurelius.evaluation.paired import Difference, difference
+from aurelius.evaluation.paired import Difference, between_seeds, difference
 from aurelius.files import read_json, write_bytes
 from aurelius.studies.definition import Arm, Study, Trial, arms_of
 
@@ -57,6 +57,7 @@ class Record:
     threads: int
     versions: dict[str, str]
     nats: list[float]
+    figures: dict[str, float | None] = field(default_factory=dict)  # of the instruments
 
     def is_of(self, trial: Trial) -> bool:
         """Whether it is the record of this trial, with the changes that its arm has now."""
@@ -129,8 +130,9 @@ class Results:
         self.documents = documents
 
     def has(self, trial: Trial) -> bool:
-        """Whether a trial is measured, with the changes that its arm has now."""
-        return any(record.is_of(trial) for record in self.records)
+        """Whether a trial is measured, with the changes that its arm has now and all figures of today."""
+        wanted = set(self.study.figures)
+        return any(record.is_of(trial) and wanted <= record.figures.keys() for record in self.records)
 
     def add(self, record: Record) -> None:
         """Keep a record, in the place of an earlier one of the same arm and seed."""
@@ -152,6 +154,13 @@ class Results:
     def baseline(self) -> str:
         """The arm that the others are compared with."""
         return self.study.baseline or arms_of(self.study)[0].name
+
+    def figure_difference(self, arm: str, figure: str) -> Difference | None:
+        """Compare a figure of an arm with the baseline's over the seeds that both have."""
+        ours, theirs = self.of(arm), self.of(self.baseline)
+        pairs = [(theirs[s].figures.get(figure), ours[s].figures.get(figure)) for s in ours if s in theirs]
+        pairs = [(first, second) for first, second in pairs if first is not None and second is not None]
+        return between_seeds(*np.array(pairs).T) if len(pairs) > 1 else None
 
     def difference(self, arm: str) -> Difference | None:
         """Compare an arm with the baseline over the seeds that both have; None if there are none.

@@ -67,7 +67,7 @@ def run_study(
         _prepare(missing, out, workers, progress)
         texts = _texts(study, out / missing[0].folder)
         results.measure_on(Documents.of(Path(study.documents).name, texts), file)
-        works = [Work(trial, out / trial.folder, texts, study.measure, device) for trial in missing]
+        works = [Work(trial, out / trial.folder, texts, study, device) for trial in missing]
         with _shown(works, progress) as look:
             for work, outcome in do_all(works, jobs, look):
                 name = f"{work.trial.arm.name}, seed {work.trial.seed}"

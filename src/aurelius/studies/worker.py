@@ -8,20 +8,25 @@ from dataclasses import dataclass
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from aurelius.errors import AureliusError
-from aurelius.studies.definition import Trial
+from aurelius.run_paths import RunPaths
+from aurelius.studies.definition import Study, Trial
 from aurelius.studies.results import Record
+
+if TYPE_CHECKING:  # opens PyTorch
+    from aurelius.inference.language_model import InspectableModel
 
 
 @dataclass(frozen=True)
 class Work:
-    """A trial to do: its run folder, the documents to score, and the device."""
+    """A trial to do: its run folder, the documents to score, the study, and the device."""
 
     trial: Trial
     folder: Path
     documents: list[str]
-    measure: str
+    study: Study
     device: str
 
 
@@ -48,10 +53,11 @@ def do(work: Work) -> Record:
     folder = run(
         work.trial.recipe, work.folder, until="training", update=True, device=work.device, progress=SILENT
     )
-    scores = score(RunModel(work.folder, work.device), work.documents)
+    model = RunModel(work.folder, work.device)
+    scores = score(model, work.documents)
     figures = scores.likelihood()
     state = read_state(newest_checkpoint(folder.training))
-    nats = scores.total if work.measure == "bits_per_byte" else scores.text
+    nats = scores.total if work.study.measure == "bits_per_byte" else scores.text
     return Record(
         arm=work.trial.arm.name,
         seed=work.trial.seed,
@@ -67,7 +73,32 @@ def do(work: Work) -> Record:
         threads=state["threads"],
         versions=state["versions"],
         nats=[round(float(value), 1) for value in nats],
+        figures=_figures(work, model),
     )
+
+
+def _figures(work: Work, model: "InspectableModel") -> dict[str, float | None]:
+    """Return the figures that the study asks the instruments for; None for what they did not find."""
+    from aurelius.data.stories import StoryFile
+    from aurelius.evaluation.instruments import Subject, examine
+    from aurelius.evaluation.pairs import read_paradigms
+
+    study = work.study
+    paradigms = read_paradigms(Path(study.pairs)) if study.pairs else []
+    corpus = RunPaths(work.folder).corpus
+    subject = Subject(model, work.documents, lambda: StoryFile(corpus, "train"), paradigms)
+    found = examine(subject, study.instruments)
+    return {figure: _look_up(found, figure.split(".")) for figure in study.figures}
+
+
+def _look_up(found: Any, keys: list[str]) -> float | None:
+    """Return the number that a path of keys leads to; a list is indexed, also from its end."""
+    for key in keys:
+        try:
+            found = found[int(key) if isinstance(found, list) else key]
+        except (KeyError, IndexError, ValueError, TypeError):
+            return None
+    return float(found) if isinstance(found, int | float) else None
 
 
 def serve(pipe: Connection, threads: int) -> None:
