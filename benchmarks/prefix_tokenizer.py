@@ -43,6 +43,7 @@ def train(stories: StoryFile, vocab_size: int) -> Tokenizer:
 
 
 def main() -> None:
+    """Train, write, and say how short the tokens are."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("run", type=Path, help="run folder whose training stories are used")
     parser.add_argument("--vocab-size", type=int, default=1536)
