@@ -1,6 +1,7 @@
 """``aurelius recipes`` and ``aurelius show``."""
 
 import argparse
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from aurelius.cli import options as common
@@ -38,7 +39,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _show(options: argparse.Namespace) -> None:
     from aurelius.config.recipe import Recipe
-    from aurelius.training.memory import memory_bytes
+    from aurelius.pipeline.needs import needs
 
     if options.recipe == AUTO:
         _show_auto(options)
@@ -54,7 +55,7 @@ def _show(options: argparse.Namespace) -> None:
     print(f"# parameters        {recipe.parameters:,}")
     print(f"# tokens per step   {recipe.tokens_per_step:,}")
     print(f"# total tokens      {recipe.tokens_per_step * steps:,}")
-    print(f"# memory            about {memory_bytes(recipe) / 2**30:.1f} GiB in training")
+    print(f"# needs             {needs(recipe, reachable=False).in_words}")
     if not options.time:
         print(f"# time              {suggest('show', options.recipe, '--time')} measures it here")
         return
@@ -103,14 +104,14 @@ def _show_auto(options: argparse.Namespace) -> None:
 
 def _figures(recipe: "Recipe", options: argparse.Namespace) -> dict[str, Any]:
     """Return a recipe and what follows from it, for programs."""
-    from aurelius.training.memory import memory_bytes
+    from aurelius.pipeline.needs import needs
 
     figures = {
         "recipe": recipe.model_dump(),
         "parameters": recipe.parameters,
         "tokens_per_step": recipe.tokens_per_step,
         "tokens": recipe.tokens_per_step * recipe.training.steps,
-        "memory_bytes": round(memory_bytes(recipe)),
+        "needs_bytes": asdict(needs(recipe, reachable=False)),
     }
     if options.time:
         from aurelius.training.timing import seconds_per_step

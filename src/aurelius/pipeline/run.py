@@ -121,6 +121,8 @@ def run(
                     job = plan_minutes(job, done)
                 borrow = not fresh and stories is None
                 if not (borrow and share(stage, job.recipe, paths, verify, progress)):
+                    if stage.name == "corpus" and stories is None:
+                        _announce(job.recipe, paths, progress)
                     do(stage, job)
                 done.append(stage.name)
     except BrokenPipeError:  # of the reader of our progress, not of the disk
@@ -128,6 +130,14 @@ def run(
     except OSError as error:
         raise storage_error(error) from error
     return RunFolder(paths.folder, done)
+
+
+def _announce(recipe: Recipe, paths: RunPaths, progress: Progress) -> None:
+    """Say before a large run how much memory and disk it takes."""
+    from aurelius.pipeline.needs import needs, warning
+
+    if text := warning(needs(recipe), paths.folder):
+        progress.note(text)
 
 
 def _sized(

@@ -72,6 +72,26 @@ def download(name: str) -> Path:
     return path
 
 
+def size_on_hub(name: str, reachable: bool = True) -> tuple[int | None, bool]:
+    """Return the bytes of a file, and whether it is downloaded; None if the hub does not tell.
+
+    Raises:
+        CorpusError: the name does not have the form of a hub file.
+    """
+    dataset, file = _parts(name)
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+
+    cached = try_to_load_from_cache(dataset, file, repo_type="dataset")
+    if isinstance(cached, str):
+        return Path(cached).stat().st_size, True
+    if constants.HF_HUB_OFFLINE or not reachable or glob.has_magic(file):
+        return None, False
+    try:
+        return get_hf_file_metadata(hf_hub_url(dataset, file, repo_type="dataset")).size, False
+    except Exception:  # the download, which follows, says what is wrong
+        return None, False
+
+
 def _parts(name: str) -> tuple[str, str]:
     """Split ``hf:owner/dataset/path`` into the dataset and the path."""
     owner, _, rest = name.removeprefix("hf:").partition("/")

@@ -10,11 +10,13 @@ from typing import Any
 from aurelius.config.settings import CorpusSettings
 from aurelius.corpus import storyteller
 from aurelius.corpus.readers.formats import READERS, open_file, readable, suffix_of
-from aurelius.corpus.readers.hub import download, on_hub
+from aurelius.corpus.readers.hub import download, on_hub, size_on_hub
 from aurelius.corpus.readers.reader import Documents, ReadOptions, is_skipped, text_of
 from aurelius.errors import CorpusError
 
 STORYTELLER_STORIES = 30_000
+STORYTELLER_BYTES = 820  # of its stories, on average
+PLAIN = (".txt", ".jsonl", ".json")  # files as large as their text, nearly
 
 
 @dataclass
@@ -81,6 +83,35 @@ def from_python(rows: Iterable[str | Mapping[str, Any]], column: str) -> Source:
         raise CorpusError(f"stories holds {', '.join(map(str, rows))}; pass one of them")
     texts = (text_of(row, f"row {number} of the stories passed", column) for number, row in enumerate(rows))
     return Source("given", "from Python", texts, count=len(rows) if isinstance(rows, Sized) else None)
+
+
+def size_of(recipe: CorpusSettings, reachable: bool = True) -> tuple[int | None, int]:
+    """Return the bytes of text that ``recipe.source`` holds, and how many of them have to be downloaded.
+
+    None if that cannot be told without reading: packed files, folders, files that do not exist (`open_source`
+    says why), and the hub's if it cannot be reached or, without ``reachable``, may not be asked.
+    """
+    names = [recipe.source] if isinstance(recipe.source, str) else recipe.source
+    total, missing = 0, 0
+    for name in names:
+        if name == "storyteller":
+            total += (recipe.stories or STORYTELLER_STORIES) * STORYTELLER_BYTES
+            continue
+        if suffix_of(Path(name))[0] not in PLAIN:
+            return None, missing
+        size, here = size_on_hub(name, reachable) if name.startswith("hf:") else (_size(Path(name)), True)
+        if size is None:
+            return None, missing
+        total += size
+        missing += 0 if here else size
+    return total, missing
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
 
 
 def _chain(parts: list[Source]) -> Source:
