@@ -66,10 +66,9 @@ def main() -> None:
 
 def joined(model: LlamaModel, stories, tokens: int) -> tuple[list[int], NDArray[np.float64]]:
     """Return the ids of stories in a row, without the prefix, and the bytes of each id."""
-    begin, end = model.prefix[-1], model.end
     ids: list[int] = []
     for story in stories:
-        ids += [*model.encode(story), end, begin]
+        ids += [*model.encode(story), model.end, *model.prefix[-1:]]
         if len(ids) >= tokens:
             break
     if len(ids) < tokens:
@@ -80,16 +79,22 @@ def joined(model: LlamaModel, stories, tokens: int) -> tuple[list[int], NDArray[
 
 
 def nats(model: LlamaModel, ids: list[int], way: str) -> NDArray[np.float64]:
-    """Return the negative log-likelihood of each id but begin and end tokens, which cost nothing here."""
+    """Return the negative log-likelihood of each id but begin and end tokens, which cost nothing here.
+
+    Nor does the first id of a model without a prefix, which has nothing to predict it from.
+    """
     found, cache, feed = np.zeros(len(ids)), model.new_cache(), list(model.prefix)
     for n, id_ in enumerate(ids):
+        if not feed:
+            feed = [id_]
+            continue
         if cache.length + len(feed) > model.context:
             if way == "recomputed":
                 cache, feed = model.new_cache(), model.prefix + ids[n - model.context // 2 : n]
             else:
                 cache.drop(len(model.prefix) if way == "kept" else 0, DROPPED)
         logits = model.next_token_logits(feed, cache).astype(np.float64)
-        if id_ not in (model.prefix[-1], model.end):
+        if id_ not in (*model.prefix, model.end):
             found[n] = np.logaddexp.reduce(logits) - logits[id_]
         feed = [id_]
     return found
