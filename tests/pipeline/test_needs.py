@@ -2,6 +2,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -45,13 +46,15 @@ print(size_of(large, reachable=False), size_of(CorpusSettings(source="hf:someone
 
 def test_a_run_stays_within_what_was_said(tiny_run: Path):
     used = sum(path.stat().st_size for path in tiny_run.rglob("*") if path.is_file())
-    disk = needs(Recipe.load(tiny_run)).disk
+    disk = needs(Recipe.load(tiny_run), "cpu").disk
     assert disk and used < disk
 
 
 def test_only_much_is_worth_saying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    assert warning(needs(Recipe.load("pico")), tmp_path / "runs" / "new") == ""
-    large = needs(Recipe.load("large"), reachable=False)
+    assert warning(needs(Recipe.load("pico"), "cpu"), tmp_path / "runs" / "new") == ""
+    large = needs(Recipe.load("large"), "cpu", reachable=False)
+    assert 0.81 * 2**30 < large.training_memory < 2 * 2**30, "0.81 GiB were measured"
+    large = replace(large, download=2 * 2**30)
     assert warning(large, tmp_path).startswith("this run needs about ")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2**20))
     assert "but only 0.0 GiB of disk are free" in warning(large, tmp_path)

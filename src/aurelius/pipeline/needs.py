@@ -4,12 +4,14 @@ Measured: 2.65 million stories (2.17 GB) took 2.73 GiB at the peak of the corpus
 story that is kept takes 300 bytes as Parquet and 430 as tokens (21,216 of TinyStories, 4,096 tokens).
 """
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from aurelius.config.recipe import Recipe
 from aurelius.corpus.readers.sources import size_of
+from aurelius.device import pick
 from aurelius.training.memory import memory_bytes
 
 BYTES_OF_STORY = 820  # its text
@@ -44,20 +46,23 @@ class Needs:
         return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
-def needs(recipe: Recipe, reachable: bool = True) -> Needs:
+def needs(recipe: Recipe, device: str = "auto", reachable: bool = True) -> Needs:
     """Estimate what a run takes.
 
     Args:
         recipe: its steps may be unknown.
+        device: auto, cpu, cuda or mps; where the memory of training is.
         reachable: whether the hub may be asked how large its files are.
     """
+    compiled = recipe.training.engine == "auto" and pick(device).type == "cpu"
+    at_once = min(recipe.training.batch, os.cpu_count() or 1) if compiled else None
     settings = recipe.corpus
     size, download = size_of(settings, reachable)
     read = size // BYTES_OF_STORY if size is not None else None
     kept = min(filter(None, (read, settings.stories)), default=None)
     model = (recipe.training.keep_checkpoints + 1) * STATE[recipe.optimizer.name] + EXPORTED
     return Needs(
-        LIBRARIES + memory_bytes(recipe),
+        LIBRARIES + memory_bytes(recipe, at_once),
         None if read is None else LIBRARIES + read * READ,
         None if kept is None else OTHER + kept * KEPT + recipe.parameters * model,
         download,

@@ -122,7 +122,7 @@ def run(
                 borrow = not fresh and stories is None
                 if not (borrow and share(stage, job.recipe, paths, verify, progress)):
                     if stage.name == "corpus" and stories is None:
-                        _announce(job.recipe, paths, progress)
+                        _announce(job)
                     do(stage, job)
                 done.append(stage.name)
     except BrokenPipeError:  # of the reader of our progress, not of the disk
@@ -132,12 +132,12 @@ def run(
     return RunFolder(paths.folder, done)
 
 
-def _announce(recipe: Recipe, paths: RunPaths, progress: Progress) -> None:
+def _announce(job: Job) -> None:
     """Say before a large run how much memory and disk it takes."""
     from aurelius.pipeline.needs import needs, warning
 
-    if text := warning(needs(recipe), paths.folder):
-        progress.note(text)
+    if text := warning(needs(job.recipe, job.device), job.run.folder):
+        job.progress.note(text)
 
 
 def _sized(
