@@ -309,7 +309,7 @@ def test_options_without_effect_are_refused(capsys, tiny_run: Path):
 
 def test_generate_samples_as_the_run_says(capsys, tiny_run: Path, tmp_path: Path):
     greedy = Path(shutil.copytree(tiny_run, tmp_path / "greedy"))
-    recipe = (greedy / "recipe.toml").read_text().replace("temperature = 0.5", "temperature = 0.0")
+    recipe = (greedy / "recipe.toml").read_text().replace("temperature = 1.0", "temperature = 0.0")
     (greedy / "recipe.toml").write_text(recipe)
     stories = {call(capsys, "generate", str(greedy), "One day", "--seed", str(n))[1] for n in range(4)}
     assert len(stories) == 1

@@ -42,7 +42,7 @@ def test_transformers_reads_the_configuration_correctly(tiny, folder: Path):
     stock, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     assert stock.config.rope_parameters["rope_theta"] == tiny.model.rope_theta
     generation = stock.generation_config
-    assert (generation.do_sample, generation.temperature, generation.min_p) == (True, 0.5, 0.15)
+    assert (generation.do_sample, generation.temperature, generation.min_p) == (True, 1.0, 0.15)
     assert (generation.eos_token_id, generation.pad_token_id) == (1, 2)
     assert (generation.max_new_tokens, generation.max_length) == (None, tiny.model.context)
     assert (tokenizer.padding_side, tokenizer.model_max_length) == ("left", tiny.model.context)

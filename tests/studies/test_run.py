@@ -122,6 +122,7 @@ def test_report_and_figure_say_what_the_json_says(finished: Path, capsys: pytest
     report, results = finished.with_suffix(".md").read_text(), Results.load(finished.with_suffix(".json"))
     for row in rows(results):
         assert f"{row['mean']:.4f} ± {row['deviation']:.4f}" in report
+    assert "| d_model=48 |" in report
     assert "cover other seeds" in report and "Two | widths" in report
     svg = ET.fromstring(finished.with_suffix(".svg").read_text())
     names = {child.tag.split("}")[1]: child.text for child in svg}

@@ -298,7 +298,7 @@ class GenerationSettings(Section):
     """How the published model samples by default (generation_config.json)."""
 
     temperature: float = Field(
-        default=0.5, ge=0, description="softmax temperature; 0 always takes the likeliest token"
+        default=1.0, ge=0, description="softmax temperature; 0 always takes the likeliest token"
     )
     min_p: float = Field(
         default=0.15, ge=0, le=1, description="tokens below this share of the likeliest one are excluded"

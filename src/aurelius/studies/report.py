@@ -139,4 +139,6 @@ def _method(results: Results, path: Path) -> str:
 
 
 def _cell(text: object) -> str:
-    return str(text).replace("|", "\\|").replace("\n", " ")
+    """Return text as Markdown shows it in a cell; what is code already is left as it is."""
+    shown = str(text).replace("|", "\\|").replace("\n", " ")
+    return shown if shown.startswith("`") else shown.replace("<", "&lt;")
