@@ -1,4 +1,7 @@
-"""Draw sampling.svg from sampling.json, which benchmarks/sampling.py wrote: python docs/figures/sampling.py."""
+"""Draw sampling.svg from sampling.json, which benchmarks/sampling.py wrote.
+
+python docs/figures/sampling.py
+"""
 
 import json
 from pathlib import Path
