@@ -68,7 +68,9 @@ def joined(model: LlamaModel, stories, tokens: int) -> tuple[list[int], NDArray[
     """Return the ids of stories in a row, without the prefix, and the bytes of each id."""
     ids: list[int] = []
     for story in stories:
-        ids += [*model.encode(story), model.end, *model.prefix[-1:]]
+        ids += [*model.encode(story), model.end]
+        if model.prefix[-1] != model.end:
+            ids.append(model.prefix[-1])
         if len(ids) >= tokens:
             break
     if len(ids) < tokens:
@@ -79,15 +81,9 @@ def joined(model: LlamaModel, stories, tokens: int) -> tuple[list[int], NDArray[
 
 
 def nats(model: LlamaModel, ids: list[int], way: str) -> NDArray[np.float64]:
-    """Return the negative log-likelihood of each id but begin and end tokens, which cost nothing here.
-
-    Nor does the first id of a model without a prefix, which has nothing to predict it from.
-    """
+    """Return the negative log-likelihood of each id but begin and end tokens, which cost nothing here."""
     found, cache, feed = np.zeros(len(ids)), model.new_cache(), list(model.prefix)
     for n, id_ in enumerate(ids):
-        if not feed:
-            feed = [id_]
-            continue
         if cache.length + len(feed) > model.context:
             if way == "recomputed":
                 cache, feed = model.new_cache(), model.prefix + ids[n - model.context // 2 : n]

@@ -18,8 +18,7 @@ class SpecialTokens:
     """The ids that begin and end a story, that lead every block and prompt, and that stand for unknowns.
 
     A tokenizer from elsewhere has no ``<sink>``; its begin token leads instead. With ``lead`` None nothing
-    leads: a story's first token has position 0. If it also has no begin token (``begin`` is ``end``), nothing
-    precedes the first word.
+    does: the begin token of a story has position 0.
     """
 
     begin: int = BOS
@@ -30,9 +29,7 @@ class SpecialTokens:
     @property
     def prefix(self) -> list[int]:
         """The ids before every text, as at inference."""
-        if self.lead is None:
-            return [] if self.begin == self.end else [self.begin]
-        return [self.begin] if self.lead == self.begin else [self.lead, self.begin]
+        return [self.begin] if self.lead in (None, self.begin) else [self.lead, self.begin]
 
     @property
     def never_target(self) -> int:
@@ -59,8 +56,8 @@ class SpecialTokens:
 
 
 OURS = SpecialTokens()  # of the tokenizers trained here
-PREFIXES = {  # by name in a recipe: what precedes the first word of a text
+PREFIXES = {  # by name in a recipe: what every text begins with
     "sink": OURS,
     "begin": SpecialTokens(lead=None),
-    "none": SpecialTokens(begin=EOS, lead=None),
+    "end": SpecialTokens(begin=EOS, lead=None),  # the end of a story begins the next, as in GPT-2
 }

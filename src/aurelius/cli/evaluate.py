@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 LIKELIHOOD = "likelihood"
 MEASURES = (LIKELIHOOD, *INSTRUMENTS)
+NEEDS_TRAINING = {"novelty", "gap"}  # measures that ask for the training stories
 ONLY_WITH_FILE = ("column",)
 ONLY_FOR_RUNS = (
     "out", "corpus", "minutes", "more_minutes", "set", "update", "verify", "fresh", "auto_batch", "track",
@@ -49,7 +50,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         action="append",
         default=[],
-        help="what the model was trained on, for novelty; a run knows its own",
+        help="what the model was trained on, for novelty and gap; a run knows its own",
     )
     parser.add_argument(
         "--pairs", metavar="FOLDER", help="minimal pairs to measure: one .txt file per paradigm"
@@ -68,8 +69,8 @@ def _act(options: argparse.Namespace) -> None:
     if not options.pairs and (options.lm_eval or options.present):
         name = "--lm-eval" if options.lm_eval else "--present"
         raise RecipeError(f"{name} is about minimal pairs: add --pairs FOLDER, such as Zorro's")
-    if options.trained_on and "novelty" not in measures:
-        raise RecipeError("--trained-on is for --measure novelty, and has no effect without it")
+    if options.trained_on and not NEEDS_TRAINING.intersection(measures):
+        raise RecipeError("--trained-on is for --measure novelty or gap, and has no effect without them")
     for name in ONLY_FOR_RUNS if measuring else ONLY_WITH_FILE:
         if getattr(options, name):
             what = "with --on, --measure or --pairs" if measuring else "without --on FILE"
@@ -97,7 +98,7 @@ def _measure(options: argparse.Namespace, measures: list[str]) -> None:
     if options.lm_eval and run and not (folder / "config.json").is_file():
         raise RunError(f"lm-eval needs the exported model: {suggest('run', options.recipe)} exports it")
     trained_on = _trained_on(options, run)
-    if "novelty" in measures and trained_on is None:
+    if NEEDS_TRAINING.intersection(measures) and trained_on is None:
         raise RecipeError(
             f"{options.recipe} was not trained here, so say what it was trained on: add --trained-on FILE"
         )

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from aurelius.config.recipe import Recipe
 
 
+CPU = ("auto", "cpu")  # without PyTorch, which takes seconds to import, nobody knows what auto would be
+
+
 def _list(options: argparse.Namespace) -> None:
     from aurelius.config import shipped
     from aurelius.config.recipe import Recipe
@@ -55,7 +58,7 @@ def _show(options: argparse.Namespace) -> None:
     print(f"# parameters        {recipe.parameters:,}")
     print(f"# tokens per step   {recipe.tokens_per_step:,}")
     print(f"# total tokens      {recipe.tokens_per_step * steps:,}")
-    print(f"# needs             {needs(recipe, options.device, reachable=False).in_words}")
+    print(f"# needs             {needs(recipe, options.device in CPU, reachable=False).in_words}")
     if not options.time:
         print(f"# time              {suggest('show', options.recipe, '--time')} measures it here")
         return
@@ -111,7 +114,7 @@ def _figures(recipe: "Recipe", options: argparse.Namespace) -> dict[str, Any]:
         "parameters": recipe.parameters,
         "tokens_per_step": recipe.tokens_per_step,
         "tokens": recipe.tokens_per_step * recipe.training.steps,
-        "needs_bytes": asdict(needs(recipe, options.device, reachable=False)),
+        "needs_bytes": asdict(needs(recipe, options.device in CPU, reachable=False)),
     }
     if options.time:
         from aurelius.training.timing import seconds_per_step

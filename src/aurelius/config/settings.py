@@ -125,9 +125,10 @@ class TokenizerSettings(Section):
         default="separate",
         description="separate: punctuation is separate from words; glued: it is part of them",
     )
-    prefix: Literal["sink", "begin", "none"] = Field(
+    prefix: Literal["sink", "begin", "end"] = Field(
         default="sink",
-        description="what every text begins with: sink: <sink> <s>; begin: <s>; none: nothing",
+        description="what every text begins with, if the tokenizer is trained here: sink: <sink> <s>; "
+        "begin: <s>; end: </s>, which also ends the story before",
     )
     source: str = Field(
         default="",

@@ -46,8 +46,9 @@ class TokenStore:
         return cls(ids, starts, read_json(folder / TEXT_BYTES)[side], SpecialTokens.read(folder))
 
     def bits_per_byte(self, nats_per_token: float) -> float:
-        """Turn a loss over all tokens except ``<s>`` into bits per byte of the stories."""
-        return nats_per_token * (len(self.ids) - len(self)) / (math.log(2) * self.text_bytes)
+        """Turn a loss over all tokens that are targets into bits per byte of the stories."""
+        targets = len(self.ids) - (len(self) if self.special.never_target >= 0 else 0)
+        return nats_per_token * targets / (math.log(2) * self.text_bytes)
 
     def __len__(self) -> int:
         return len(self.starts) - 1

@@ -13,6 +13,7 @@ from aurelius.inference.run_model import RunModel
 from aurelius.model.checkpoint_folder import newest_checkpoint, read_state
 from aurelius.progress import SILENT, Progress
 from aurelius.run_paths import RunPaths
+from aurelius.special_tokens import SpecialTokens
 
 PROMPTS = ("Once upon a time, a little boy named Paco", "One day, a little girl", "The old dog")
 
@@ -35,7 +36,8 @@ def build(recipe: Recipe, run: Path, out: Path, *, device: str = "auto", progres
     documents = read_stories(paths.corpus, "valid")
     documents = documents[: recipe.evaluation.stories or None]
     scores = score(model, documents, progress)
-    packed = measure_packed(model, documents, progress)
+    leads = SpecialTokens.read(paths.tokenizer).lead is not None
+    packed = measure_packed(model, documents, progress, leads)
     state = read_state(newest_checkpoint(paths.training))
     report = {
         "model": model.name,

@@ -16,12 +16,16 @@ NO_TOKEN = -1
 
 
 def measure_packed(
-    model: LanguageModel, documents: Sequence[str], progress: Progress = SILENT
+    model: LanguageModel,
+    documents: Sequence[str],
+    progress: Progress = SILENT,
+    leads: bool = True,
 ) -> PackedLoss | None:
     """Pack the documents into blocks as in training, and score every block.
 
     For our models a block is ``<sink>`` and part of a stream of ``<s> story </s>``. For others, the first id
-    of their prefix leads the block, and the last one begins each story (unless it also ends it).
+    of their prefix leads the block, and the last one begins each story (unless it also ends it). Without
+    ``leads`` nothing leads a block.
 
     Returns:
         The loss; None if the model has no begin token, or the documents do not fill one block.
@@ -36,7 +40,7 @@ def measure_packed(
     if starts[-1] < model.context:
         return None
     special = SpecialTokens(
-        begin if opening else NO_TOKEN, NO_TOKEN if model.end is None else model.end, lead
+        begin if opening else NO_TOKEN, NO_TOKEN if model.end is None else model.end, lead if leads else None
     )
     store = TokenStore(np.concatenate(ids), starts, special=special)
     blocks = Blocks(store, model.context, seed=0)

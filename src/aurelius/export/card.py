@@ -32,7 +32,6 @@ SINK = (
     "Every text begins with `<sink> <s>`, which the tokenizer adds: `<sink>` is an empty token for attention "
     "heads that find nothing else to attend to."
 )
-PREFIXES = ("no special token", "its begin token", "`<sink> <s>`")  # by their length
 UNSTATED = "licence not stated"
 
 
@@ -80,7 +79,7 @@ def card(
         + (f", {corpus['train']['stories']:,} training stories" if trained["step"] else "")
         + f"; {in_words(licence_of)}",
         "training": training(recipe, trained),
-        "prefix": PREFIXES[len(special.prefix)],
+        "prefix": "`<sink> <s>`" if len(special.prefix) == 2 else "its begin token",
         "bits_per_byte": f"{figures['bits_per_byte']:.4f} ± {figures['standard_error']:.4f}",
         "nats": f"{figures['nats_per_token']:.4f}",
         "packed": packed(report["packed"]),

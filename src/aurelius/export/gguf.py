@@ -56,7 +56,7 @@ def preflight(recipe: Recipe) -> None:
         raise TokenizerError(f"tokenizer.normalizer is reference, {NO_NORMALIZER}")
     if recipe.tokenizer.prefix != "sink":
         raise TokenizerError(
-            f"tokenizer.prefix is {recipe.tokenizer.prefix}, and a GGUF file begins texts with <sink> <s>: "
+            f"tokenizer.prefix is {recipe.tokenizer.prefix}, and a GGUF file begins texts with <sink> <s>; "
             "leave GGUF out, or train with tokenizer.prefix=sink"
         )
 

@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 
 from aurelius.export.gguf import NO_NORMALIZER
 from aurelius.special_tokens import BOS, BYTE_TOKENS, EOS, OURS, SINK, SPECIAL_TOKENS, UNK
+from aurelius.tokenizer.suffix_bpe import SPLITS
 
 NO_ID = 2**64 - 1  # -1, as protocol buffers write it
 BPE = 2  # model_type of TrainerSpec
@@ -56,7 +57,9 @@ def problem(tokenizer: Tokenizer) -> str:
     if not is_ours(tokenizer):
         return "is not a tokenizer that Aurelius made; it cannot be written as GGUF"
     if tokenizer.encode("").ids != OURS.prefix:
-        return "does not begin texts with <sink> <s>, as a GGUF file does; it cannot be written as GGUF"
+        return "does not begin texts with `<sink> <s>`; it cannot be written as GGUF"
+    if (rules["pre_tokenizer"] or {}).get("pattern", {}).get("Regex") not in SPLITS.values():
+        return "does not split texts as those that Aurelius trains; it cannot be written as GGUF"
     normalizers = (rules["normalizer"] or {}).get("normalizers", [])
     if any(rule.get("pattern", {}).get("Regex") == "$" for rule in normalizers):
         return f"has the reference normalizer, {NO_NORMALIZER}"

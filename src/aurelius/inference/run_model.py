@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from tokenizers import Tokenizer
+
 from aurelius.config.recipe import Recipe
 from aurelius.errors import ModelError
 from aurelius.inference.language_model import Scorer, check_special
@@ -51,6 +53,11 @@ class RunModel(LlamaModel):
             prefix=special.prefix,
             end=special.end,
             unknown=special.unknown,
-            suppressed=sorted({*special.prefix, special.unknown} - {None, special.end}),
+            suppressed=sorted({*special.prefix, *_special(tokenizer)} - {special.end}),
             load_scorer=load_scorer,
         )
+
+
+def _special(tokenizer: Tokenizer) -> list[int]:
+    """Return the ids of the tokens that are no text."""
+    return [i for i, token in tokenizer.get_added_tokens_decoder().items() if token.special]

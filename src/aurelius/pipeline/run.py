@@ -134,9 +134,10 @@ def run(
 
 def _announce(job: Job) -> None:
     """Say before a large run how much memory and disk it takes."""
+    from aurelius.device import pick
     from aurelius.pipeline.needs import needs, warning
 
-    if text := warning(needs(job.recipe, job.device), job.run.folder):
+    if text := warning(needs(job.recipe, pick(job.device).type == "cpu"), job.run.folder):
         job.progress.note(text)
 
 

@@ -77,6 +77,9 @@ class Study(Section):
     def _consistent(self):
         if self.tokens and self.minutes:
             raise ValueError("tokens and minutes are both given; choose one of them")
+        for figure in self.figures:
+            if "." not in figure:
+                raise ValueError(f"figures has {figure!r}; a figure is INSTRUMENT.KEY, such as pairs.mean")
         for name in self.instruments:
             if name not in INSTRUMENTS:
                 known = ", ".join(INSTRUMENTS)

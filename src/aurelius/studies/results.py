@@ -89,7 +89,7 @@ class Results:
             raise CompareError(str(error)) from None
         except (KeyError, TypeError) as error:
             raise CompareError(f"{path} is not the results of a study ({error!r})") from None
-        for key in MEASURED if records and study else ():
+        for key in (*MEASURED, *["pairs"] * bool(saved.pairs)) if records and study else ():
             before, now = (_without_folder(getattr(each, key)) for each in (saved, study))
             if before != now:
                 raise CompareError(
@@ -103,7 +103,7 @@ class Results:
         head = {
             "format": FORMAT,
             "study": {
-                key: _without_folder(value) if key == "documents" else value
+                key: _without_folder(value) if key in ("documents", "pairs") else value
                 for key, value in self.study.model_dump(exclude_defaults=True).items()
             },
             "documents": asdict(self.documents) if self.documents else None,

@@ -63,6 +63,10 @@ def run_study(
     missing = [trial for trial in trials if not results.has(trial)]
     failures = []
     if missing:
+        if study.pairs:
+            from aurelius.evaluation.pairs import read_paradigms
+
+            read_paradigms(Path(study.pairs))  # a mistake should show before the first training
         progress.note(f"{len(missing)} of {len(trials)} trainings to do in {out}, {jobs} at once")
         _prepare(missing, out, workers, progress)
         texts = _texts(study, out / missing[0].folder)
@@ -79,6 +83,11 @@ def run_study(
                     failures.append(f"{name}: {outcome}")
     if results.records:
         write_report(results, path)
+    for figure in study.figures:
+        if results.records and all(record.figures.get(figure) is None for record in results.records):
+            progress.note(
+                f"no training has the figure {figure}; evaluate --measure ... --json shows the keys"
+            )
     if failures:
         raise RunError(f"{len(failures)} of {len(trials)} trainings failed. {'. '.join(failures)}")
     return results

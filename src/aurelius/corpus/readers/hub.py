@@ -81,12 +81,12 @@ def size_on_hub(name: str, reachable: bool = True) -> tuple[int | None, bool]:
     dataset, file = _parts(name)
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 
-    cached = try_to_load_from_cache(dataset, file, repo_type="dataset")
-    if isinstance(cached, str):
-        return Path(cached).stat().st_size, True
-    if constants.HF_HUB_OFFLINE or not reachable or glob.has_magic(file):
-        return None, False
     try:
+        cached = try_to_load_from_cache(dataset, file, repo_type="dataset")
+        if isinstance(cached, str):
+            return Path(cached).stat().st_size, True
+        if constants.HF_HUB_OFFLINE or not reachable or glob.has_magic(file):
+            return None, False
         return get_hf_file_metadata(hf_hub_url(dataset, file, repo_type="dataset")).size, False
     except Exception:  # the download, which follows, says what is wrong
         return None, False

@@ -9,14 +9,13 @@ from typing import Any
 
 from aurelius.config.settings import CorpusSettings
 from aurelius.corpus import storyteller
-from aurelius.corpus.readers.formats import READERS, open_file, readable, suffix_of
+from aurelius.corpus.readers.formats import READERS, TEXTUAL, open_file, readable, suffix_of
 from aurelius.corpus.readers.hub import download, on_hub, size_on_hub
 from aurelius.corpus.readers.reader import Documents, ReadOptions, is_skipped, text_of
 from aurelius.errors import CorpusError
 
 STORYTELLER_STORIES = 30_000
-STORYTELLER_BYTES = 820  # of its stories, on average
-PLAIN = (".txt", ".jsonl", ".json")  # files as large as their text, nearly
+BYTES_OF_STORY = 820  # on average, of the storyteller and in TinyStories
 
 
 @dataclass
@@ -95,9 +94,10 @@ def size_of(recipe: CorpusSettings, reachable: bool = True) -> tuple[int | None,
     total, missing = 0, 0
     for name in names:
         if name == "storyteller":
-            total += (recipe.stories or STORYTELLER_STORIES) * STORYTELLER_BYTES
+            total += (recipe.stories or STORYTELLER_STORIES) * BYTES_OF_STORY
             continue
-        if suffix_of(Path(name))[0] not in PLAIN:
+        suffix, compression = suffix_of(Path(name))
+        if suffix not in TEXTUAL or compression:
             return None, missing
         size, here = size_on_hub(name, reachable) if name.startswith("hf:") else (_size(Path(name)), True)
         if size is None:
