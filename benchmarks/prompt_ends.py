@@ -9,9 +9,10 @@ Held-out stories are cut after a word. Three ways to read the prompt:
 - healed: what ``aurelius generate`` does, the last word is taken back and spelt in any way (see
   `aurelius.inference.prompt_end`).
 
-For each: bits that the true rest costs, up to the end of the next word or punctuation mark, apart for stories
-that go on with a word and with a mark; how often that rest cannot be spelt at all; and the share of sampled
-openings that are malformed: a letter right after the last word, or a space before a comma or full stop.
+For each: bits that the true rest costs, up to the end of the next word or mark, apart for stories that go on
+with a space and a word and for those that go on with a mark (with the space, unless the prompt has it); how
+often that rest cannot be spelt at all; and the shares of sampled openings that lengthen the last word, or put
+a space before a mark.
 """
 
 import argparse
@@ -33,7 +34,8 @@ from aurelius.inference.prompt import Prompt
 from aurelius.inference.sampling import Sampling, sample_next_token
 
 FEWEST, MOST = 8, 40  # words and marks before the cut
-MALFORMED = re.compile(r"[A-Za-z0-9]|\s+[.,!?;:]")
+MARKS = ".,!?;:"
+LENGTHENED, SPACED = re.compile("[A-Za-z0-9]"), re.compile(rf"\s+[{MARKS}]")
 PLAIN = Sampling(temperature=1.0, min_p=0, max_new_tokens=8)
 
 
@@ -87,7 +89,8 @@ def measure(model: LlamaModel, texts: list[str]) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for seed, (before, word, following) in enumerate(Prompts(model.tokenizer, texts)):
         bare = word.rstrip()
-        goes_on = "word" if word != bare and following[0].isalpha() else "mark"
+        if not (goes_on := follows(word, bare, following)):
+            continue
         for typed in ("", " "):
             if typed and word == bare:
                 continue  # nobody types a space there
@@ -102,15 +105,28 @@ def measure(model: LlamaModel, texts: list[str]) -> dict[str, dict[str, float]]:
                 if possible:
                     row[f"bits if a {goes_on} follows"].append(cost(model, ids, rest.decode()))
                 opening = told[len((before + bare).encode()) :].decode() + sampled(model, ids, seed)
-                row["malformed"].append(bool(MALFORMED.match(opening)))
+                judge(opening, row)
             row = found[f"{'space' if typed else 'no space'}, healed"]
             bits = healed_cost(model, before + bare + typed, word, following)
             row["impossible"].append(math.isinf(bits))
             if not math.isinf(bits):
                 row[f"bits if a {goes_on} follows"].append(bits)
             story = generate(model, before + bare + typed, PLAIN, seed).finish()
-            row["malformed"].append(bool(MALFORMED.match(story.text[len(before + bare) :])))
+            judge(story.text[len(before + bare) :], row)
     return {way: {key: float(np.mean(values)) for key, values in row.items()} for way, row in found.items()}
+
+
+def follows(word: str, bare: str, following: str) -> str:
+    """Say what follows a word: "word", "mark", or "" for anything else."""
+    if word != bare:
+        return "word" if word == bare + " " and following[0].isalpha() else ""
+    return "mark" if following[0] in MARKS else ""
+
+
+def judge(opening: str, row: dict[str, list[float]]) -> None:
+    """Add to a row how an opening is malformed."""
+    row["lengthened"].append(bool(LENGTHENED.match(opening)))
+    row["space before a mark"].append(bool(SPACED.match(opening)))
 
 
 def spelt(model: LlamaModel, ids: list[int]) -> bytes:

@@ -90,7 +90,7 @@ def _figures(results: Results) -> str:
             mean = f"{np.mean(values):.4g}" if values else "–"
             cells.append(f"{mean} ({difference.shown_as('.3g')})" if difference else mean)
         lines.append(f"| {' | '.join(map(_cell, cells))} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", "The intervals of these figures cover other seeds, on the same documents."])
 
 
 def _difference(difference: Difference | None) -> list[str]:
