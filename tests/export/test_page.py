@@ -57,7 +57,7 @@ def test_the_page_holds_the_model(tiny_run: Path):
             )
         assert np.array_equal(found, page.dequantised(weight)), name
     settings = re.search(r'data-settings="([^"]*)"', text)
-    assert settings and json.loads(html.unescape(settings[1]))["sampling"]["temperature"] == 0.5
+    assert settings and json.loads(html.unescape(settings[1]))["sampling"]["temperature"] == 1.0
 
 
 def test_nothing_in_the_page_may_reach_a_network(tiny_run: Path):

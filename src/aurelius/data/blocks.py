@@ -14,26 +14,26 @@ Shapes: B blocks, T = context.
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from aurelius.data.store import TokenStore
 from aurelius.errors import RunError
 from aurelius.special_tokens import IGNORE_INDEX
 
 
-def inputs_and_targets(pieces: Tensor, lead: int | None) -> tuple[Tensor, Tensor]:
-    """Return the inputs and targets [B, T] of pieces [B, T]."""
+def inputs_and_targets(pieces: Any, lead: int | None) -> tuple[Any, Any]:
+    """Return the inputs and targets [B, T] of pieces [B, T], all arrays of NumPy or tensors of PyTorch."""
+    shifted = pieces + 0  # a copy, of either kind
     if lead is None:
-        targets = pieces.roll(-1, 1)
-        targets[:, -1] = IGNORE_INDEX
-        return pieces, targets
-    inputs = pieces.roll(1, 1)
-    inputs[:, 0] = lead
-    return inputs, pieces
+        shifted[:, :-1] = pieces[:, 1:]
+        shifted[:, -1] = IGNORE_INDEX
+        return pieces, shifted
+    shifted[:, 1:] = pieces[:, :-1]
+    shifted[:, 0] = lead
+    return shifted, pieces
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,9 +86,8 @@ class Blocks:
         ``<s>`` as a target is IGNORE_INDEX. A batch may span two epochs; a block never does.
         """
         pieces = np.stack([self.piece(n) for n in range(first, first + count)])
-        inputs, targets = inputs_and_targets(torch.from_numpy(pieces), self.store.special.lead)
-        targets[targets == self.store.special.never_target] = IGNORE_INDEX
-        return inputs.numpy(), targets.numpy()
+        inputs, targets = inputs_and_targets(pieces, self.store.special.lead)
+        return inputs, np.where(targets == self.store.special.never_target, IGNORE_INDEX, targets)
 
     def piece(self, block: int) -> NDArray[np.int64]:
         """Return the ``context`` consecutive tokens of the epoch's stream that are this block's targets."""
