@@ -47,7 +47,8 @@ class Needs:
     def in_words(self) -> str:
         """One line for people."""
         parts = [] if self.corpus is None else [f"about {_gib(self.corpus)} of memory for the corpus"]
-        parts.append(f"about {_gib(self.training)} for training")
+        of_memory = "" if parts else " of memory"
+        parts.append(f"about {_gib(self.training)}{of_memory} for training")
         disk = f"{_gib(self.disk)} of disk" if self.kept else ""
         if disk and self.download:
             disk += f", {_gib(self.download)} of it for the download"
