@@ -9,14 +9,14 @@ for ``tokenizer.source`` of a recipe.
 import argparse
 from pathlib import Path
 
-from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from aurelius.config.settings import TokenizerSettings
 from aurelius.data.stories import StoryFile
 from aurelius.files import write_bytes, write_json
 from aurelius.run_paths import RunPaths
-from aurelius.special_tokens import BOS, BYTE_TOKENS, EOS, SPECIAL_TOKENS
-from aurelius.tokenizer.suffix_bpe import SPACE, WORD, alphabet, assemble
+from aurelius.special_tokens import BOS, EOS
+from aurelius.tokenizer.suffix_bpe import SPACE, WORD, assemble, trainer_of
 
 SPLIT = rf"[{SPACE}]*[{WORD}]+|[{SPACE}]*[^{WORD}{SPACE}]+|[{SPACE}]+"
 
@@ -24,19 +24,10 @@ SPLIT = rf"[{SPACE}]*[{WORD}]+|[{SPACE}]*[^{WORD}{SPACE}]+|[{SPACE}]+"
 def train(stories: StoryFile, vocab_size: int) -> Tokenizer:
     """Return the tokenizer: a text has one space before it and none after it."""
     settings = TokenizerSettings(vocab_size=vocab_size)
-    characters = alphabet(stories, settings.max_characters)
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=[*SPECIAL_TOKENS, *BYTE_TOKENS],
-        initial_alphabet=characters,
-        limit_alphabet=len(characters),
-        min_frequency=2,
-        show_progress=False,
-    )
     draft = Tokenizer(models.BPE())
     draft.normalizer = normalizers.Sequence([normalizers.Strip(), normalizers.Prepend(" ")])
     draft.pre_tokenizer = pre_tokenizers.Split(Regex(SPLIT), "isolated")
-    draft.train_from_iterator(stories, trainer)
+    draft.train_from_iterator(stories, trainer_of(stories, settings))
     tokenizer = assemble(draft, settings)
     tokenizer.normalizer, tokenizer.pre_tokenizer = draft.normalizer, draft.pre_tokenizer
     return tokenizer

@@ -63,13 +63,15 @@ def run_study(
     missing = [trial for trial in trials if not results.has(trial)]
     failures = []
     if missing:
+        # Mistakes in what is measured on should show before anything is trained.
         if study.pairs:
             from aurelius.evaluation.pairs import read_paradigms
 
-            read_paradigms(Path(study.pairs))  # a mistake should show before the first training
+            read_paradigms(Path(study.pairs))
+        texts = [] if study.documents == HELD_OUT else _texts(study)
         progress.note(f"{len(missing)} of {len(trials)} trainings to do in {out}, {jobs} at once")
         _prepare(missing, out, workers, progress)
-        texts = _texts(study, out / missing[0].folder)
+        texts = texts or _held_out(study, out / missing[0].folder)
         results.measure_on(Documents.of(Path(study.documents).name, texts), file)
         works = [Work(trial, out / trial.folder, texts, study, device) for trial in missing]
         with _shown(works, progress) as look:
@@ -120,16 +122,19 @@ def _prepare(trials: Sequence[Trial], out: Path, workers: int, progress: Progres
             task.advance(info=trial.folder)
 
 
-def _texts(study: Study, run_folder: Path) -> list[str]:
-    """Return the documents that a study measures on."""
-    if study.documents == HELD_OUT:
-        from aurelius.data.stories import StoryFile
-
-        return list(StoryFile(RunPaths(run_folder).corpus, "valid", study.stories or None))
+def _texts(study: Study) -> list[str]:
+    """Return the documents of the file that a study measures on."""
     from aurelius.corpus.readers.sources import open_path
 
     texts = [text for text in open_path(Path(study.documents)).stories if text]
     return texts[: study.stories or None]
+
+
+def _held_out(study: Study, run_folder: Path) -> list[str]:
+    """Return the held-out stories of the corpus that a study's runs share."""
+    from aurelius.data.stories import StoryFile
+
+    return list(StoryFile(RunPaths(run_folder).corpus, "valid", study.stories or None))
 
 
 @contextmanager

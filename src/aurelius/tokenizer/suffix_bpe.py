@@ -58,15 +58,7 @@ def train(texts: Collection[str], recipe: TokenizerSettings, progress: Progress 
     Raises:
         TokenizerError: the texts hold too few different words for ``recipe.vocab_size``.
     """
-    characters = alphabet(texts, recipe.max_characters)
-    trainer = trainers.BpeTrainer(
-        vocab_size=recipe.vocab_size,
-        special_tokens=[*SPECIAL_TOKENS, *BYTE_TOKENS],
-        initial_alphabet=characters,
-        limit_alphabet=len(characters),
-        min_frequency=2,
-        show_progress=False,
-    )
+    trainer = trainer_of(texts, recipe)
     draft = Tokenizer(models.BPE())
     draft.normalizer = normalizer(recipe)
     draft.pre_tokenizer = split(recipe)
@@ -85,6 +77,19 @@ def train(texts: Collection[str], recipe: TokenizerSettings, progress: Progress 
             f"{recipe.vocab_size} of tokenizer.vocab_size: add stories, or set it to at most {found}"
         )
     return assemble(draft, recipe)
+
+
+def trainer_of(texts: Iterable[str], recipe: TokenizerSettings) -> trainers.BpeTrainer:
+    """Return what learns the merges, given the characters that are frequent in the texts."""
+    characters = alphabet(texts, recipe.max_characters)
+    return trainers.BpeTrainer(
+        vocab_size=recipe.vocab_size,
+        special_tokens=[*SPECIAL_TOKENS, *BYTE_TOKENS],
+        initial_alphabet=characters,
+        limit_alphabet=len(characters),
+        min_frequency=2,
+        show_progress=False,
+    )
 
 
 def alphabet(texts: Iterable[str], size: int) -> list[str]:
